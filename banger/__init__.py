@@ -1,0 +1,3 @@
+"""banger: a disposable Linux machine of your own with one command."""
+
+__version__ = "0.1.0"
