@@ -1,0 +1,110 @@
+"""The only module of banger that a plugin imports.
+
+A lazy façade (PEP 562): importing it costs nothing, and a name is imported from its home when it is first used. What is
+not in ``__all__`` may change any day.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from banger.errors import BangerError as BangerError
+    from banger.errors import CancelledError as CancelledError
+    from banger.errors import ConfigError as ConfigError
+    from banger.errors import ConflictError as ConflictError
+    from banger.errors import GuestError as GuestError
+    from banger.errors import HostError as HostError
+    from banger.errors import ImageError as ImageError
+    from banger.errors import KernelError as KernelError
+    from banger.errors import NetworkError as NetworkError
+    from banger.errors import NotFoundError as NotFoundError
+    from banger.errors import PluginError as PluginError
+    from banger.errors import StartError as StartError
+    from banger.errors import UsageError as UsageError
+    from banger.errors import VmmError as VmmError
+    from banger.hookspecs import hookimpl as hookimpl
+    from banger.host.command import Commands as Commands
+    from banger.host.command import Completed as Completed
+    from banger.host.disk import Disks as Disks
+    from banger.host.process import find_process as find_process
+    from banger.host.process import is_process_alive as is_process_alive
+    from banger.host.process import kill_process as kill_process
+    from banger.host.process import process_start_time as process_start_time
+    from banger.model.auth import AuthSync as AuthSync
+    from banger.model.capability import Capability as Capability
+    from banger.model.capability import GuestConfig as GuestConfig
+    from banger.model.capability import GuestMount as GuestMount
+    from banger.model.check import Check as Check
+    from banger.model.check import CheckResult as CheckResult
+    from banger.model.check import CheckStatus as CheckStatus
+    from banger.model.command import Command as Command
+    from banger.model.command import Operation as Operation
+    from banger.model.image import Image as Image
+    from banger.model.image import Kernel as Kernel
+    from banger.model.network import GuestInterface as GuestInterface
+    from banger.model.network import HostForward as HostForward
+    from banger.model.network import NetAttachment as NetAttachment
+    from banger.model.network import NetworkMode as NetworkMode
+    from banger.model.network import QemuUser as QemuUser
+    from banger.model.network import Tap as Tap
+    from banger.model.source import ImageSource as ImageSource
+    from banger.model.source import KernelSource as KernelSource
+    from banger.model.source import PullContext as PullContext
+    from banger.model.source import PulledImage as PulledImage
+    from banger.model.source import PulledKernel as PulledKernel
+    from banger.model.vm import PublishedPort as PublishedPort
+    from banger.model.vm import Vm as Vm
+    from banger.model.vm import VmSpec as VmSpec
+    from banger.model.vm import VmState as VmState
+    from banger.model.vmm import Drive as Drive
+    from banger.model.vmm import LaunchPlan as LaunchPlan
+    from banger.model.vmm import LaunchSpec as LaunchSpec
+    from banger.model.vmm import Vmm as Vmm
+    from banger.model.vmm import VmmFeatures as VmmFeatures
+    from banger.model.vmm import VmmProbe as VmmProbe
+    from banger.start.context import StartContext as StartContext
+    from banger.start.context import UndoContext as UndoContext
+    from banger.start.context import VmPaths as VmPaths
+    from banger.start.step import MILESTONES as MILESTONES
+    from banger.start.step import StartStep as StartStep
+
+#: module -> the names it is home to.
+_HOMES = {
+    "banger.errors": (
+        "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
+        "NetworkError NotFoundError PluginError StartError UsageError VmmError"
+    ),
+    "banger.hookspecs": "hookimpl",
+    "banger.host.command": "Commands Completed",
+    "banger.host.disk": "Disks",
+    "banger.host.process": "find_process is_process_alive kill_process process_start_time",
+    "banger.model.auth": "AuthSync",
+    "banger.model.capability": "Capability GuestConfig GuestMount",
+    "banger.model.check": "Check CheckResult CheckStatus",
+    "banger.model.command": "Command Operation",
+    "banger.model.image": "Image Kernel",
+    "banger.model.network": "GuestInterface HostForward NetAttachment NetworkMode QemuUser Tap",
+    "banger.model.source": "ImageSource KernelSource PullContext PulledImage PulledKernel",
+    "banger.model.vm": "PublishedPort Vm VmSpec VmState",
+    "banger.model.vmm": "Drive LaunchPlan LaunchSpec Vmm VmmFeatures VmmProbe",
+    "banger.start.context": "StartContext UndoContext VmPaths",
+    "banger.start.step": "MILESTONES StartStep",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"banger.api has no {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""The seams to the operating system, one library or tool family each; errors are translated here, once."""

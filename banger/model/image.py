@@ -1,0 +1,48 @@
+"""Images and kernels: content named by digest, kept once, shared by every VM."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: ``sha256:`` and 64 hexadecimal digits.
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+
+
+class Image(BaseModel):
+    """A root file system in the store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    digest: str = Field(pattern=DIGEST_PATTERN)
+    distro: str = ""
+    arch: str
+    source: str = Field(description="the reference it was pulled from, scheme included")
+    #: The kernel reference to boot it with, unless the user names another.
+    kernel_ref: str | None = None
+    #: UUID in the ext4 superblock, by which the guest finds its root disk.
+    root_uuid: str
+    #: Bytes allocated on the host, and the file system's size.
+    allocated_bytes: int = Field(ge=0)
+    size_bytes: int = Field(ge=0)
+    env: dict[str, str] = Field(default_factory=dict)
+    created_at: datetime
+
+
+class Kernel(BaseModel):
+    """A kernel in the store: ``vmlinuz`` and a modules disk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    digest: str = Field(pattern=DIGEST_PATTERN)
+    release: str = Field(description="what uname -r prints")
+    distro: str = ""
+    arch: str
+    source: str
+    #: UUID of the ext4 file system with ``/lib/modules/<release>``; None when there are no modules.
+    modules_uuid: str | None = None
+    allocated_bytes: int = Field(ge=0)
+    created_at: datetime

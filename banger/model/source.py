@@ -1,0 +1,97 @@
+"""Where images and kernels come from: values that plugins declare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from banger.host.command import Commands
+    from banger.host.disk import Disks
+
+
+class PullContext(Protocol):
+    """What a source gets to do its work: a staging directory, the host seams, progress, cancellation."""
+
+    #: An empty private directory; whatever is left in it on failure is removed by the core.
+    staging: Path
+    #: A per-user cache directory of this source; contents may vanish between calls.
+    cache: Path
+    commands: Commands
+    disks: Disks
+    #: ``uname -m`` of the guest wanted.
+    arch: str
+
+    def progress(
+        self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
+    ) -> None:
+        """Report a stage by name; ``done`` and ``total`` are bytes. Raises CancelledError once cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class PulledImage:
+    """What an image source leaves in the staging directory.
+
+    ``rootfs`` is an ext4 file; ``work_seed`` a directory whose content becomes the work disk's (regular files and
+    directories only). Both lie in the staging directory.
+    """
+
+    rootfs: Path
+    distro: str
+    kernel_ref: str | None = None
+    work_seed: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PulledKernel:
+    """What a kernel source leaves in the staging directory.
+
+    ``vmlinuz`` is a bzImage or ELF file; ``modules`` the directory that is ``/lib/modules/<release>``, with
+    ``modules.dep`` and ``modules.builtin`` in it.
+    """
+
+    vmlinuz: Path
+    release: str
+    distro: str
+    modules: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """A way to get images, chosen by the scheme before the first ``:`` of a reference.
+
+    :param scheme: as in ``debian:bookworm``.
+    :param summary: one line for ``--help`` and the reference.
+    :param default_name: reference (without scheme) to the name an image gets, e.g. ``debian-bookworm``.
+        Raises UsageError or NotFoundError for a reference it cannot have.
+    :param pull: reference (without scheme) and context to a :class:`PulledImage`; blocking, in a worker thread.
+    :param known: the references worth suggesting and listing.
+    """
+
+    scheme: str
+    summary: str
+    default_name: Callable[[str], str]
+    pull: Callable[[str, PullContext], PulledImage]
+    known: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.scheme
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSource:
+    """A way to get kernels; as :class:`ImageSource`."""
+
+    scheme: str
+    summary: str
+    default_name: Callable[[str], str]
+    pull: Callable[[str, PullContext], PulledKernel]
+    known: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.scheme

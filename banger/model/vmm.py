@@ -1,0 +1,122 @@
+"""Virtual machine monitors, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from banger.host.command import Commands
+    from banger.model.check import Check
+    from banger.model.network import NetAttachment
+    from banger.start.context import StartContext, UndoContext
+
+
+@dataclass(frozen=True, slots=True)
+class VmmFeatures:
+    """What a VMM can do, as data; the core chooses by it.
+
+    :param attachments: kinds of network attachment it takes: ``qemu-user``, ``tap``.
+    :param disk_formats: of ``raw`` and ``qcow2``.
+    :param guest_channel: ``virtio-serial`` or ``vsock``.
+    """
+
+    attachments: frozenset[str]
+    disk_formats: frozenset[str]
+    guest_channel: str
+    snapshots: bool = False
+    hotplug: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class VmmProbe:
+    """What was found of a VMM on this host, without starting a guest.
+
+    :param usable: whether it can run a guest here at all.
+    :param version: of the program.
+    :param accelerator: ``kvm`` or ``tcg``.
+    :param reason: why it is not usable, or why it is slower than it could be; None when all is well.
+    :param hint: what mends it.
+    """
+
+    usable: bool
+    version: str = ""
+    accelerator: str = ""
+    reason: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A disk of a VM. ``format`` is ``raw`` or ``qcow2``; the guest finds it by the UUID in its superblock."""
+
+    name: str
+    path: Path
+    format: str = "raw"
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """Everything a VMM needs to know to run one VM.
+
+    :param vm_id: 32 hexadecimal digits; :param name: shown in the process list.
+    :param sockets: private directory (0700) with a short path, for sockets whose names have at most 5 characters.
+    :param channel: path of the guest channel's Unix socket, inside ``sockets``.
+    :param console: file the guest's console is appended to.
+    """
+
+    vm_id: str
+    name: str
+    vcpu: int
+    memory_mib: int
+    kernel: Path
+    initrd: Path
+    drives: tuple[Drive, ...]
+    attachment: NetAttachment | None
+    directory: Path
+    sockets: Path
+    channel: Path
+    console: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """What ``Vmm.build`` made of a spec: the exact command line and what it means.
+
+    :param accelerator: ``kvm`` or ``tcg``.
+    :param machine: for people: ``microvm``, ``q35``.
+    """
+
+    argv: tuple[str, ...]
+    accelerator: str
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vmm:
+    """A virtual machine monitor.
+
+    :param probe: looks, quickly (its result is kept for as long as the daemon lives).
+    :param guest_modules: kernel modules that the initramfs must load for the devices ``build`` attaches.
+    :param build: spec to plan; no side effects.
+    :param launch: starts the process, recording before it does; returns when the VMM runs or raises VmmError with
+        what it printed. The process outlives the daemon and is not tied to the request.
+    :param find_process: the process id of a VM's live VMM from the ``boot`` section, or None; never mistakes another
+        process for it.
+    :param kill: ends the process (idempotent) and waits, bounded, for it to be gone; removes its sockets.
+    """
+
+    name: str
+    summary: str
+    features: VmmFeatures
+    priority: int
+    guest_modules: tuple[str, ...]
+    probe: Callable[[Commands], VmmProbe]
+    build: Callable[[LaunchSpec, VmmProbe], LaunchPlan]
+    launch: Callable[[StartContext, LaunchSpec, LaunchPlan], None]
+    find_process: Callable[[Mapping[str, Any], str], int | None]
+    kill: Callable[[UndoContext], None]
+    checks: tuple[Check, ...] = ()

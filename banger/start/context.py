@@ -1,0 +1,105 @@
+"""What a step gets: this VM, its paths, the host seams and progress; nothing of the rest of banger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from banger.host.command import Commands
+    from banger.host.disk import Disks
+    from banger.model.image import Image, Kernel
+    from banger.model.vm import Vm
+
+
+@dataclass(frozen=True, slots=True)
+class VmPaths:
+    """Where one VM's files are. The directories exist while a step runs.
+
+    :param directory: ``<state>/vms/<id>``, 0700.
+    :param sockets: ``<state>/s/<8 hex>``, 0700, short by construction.
+    :param rootfs: the image's ext4 file, never written; :param kernel_dir: the kernel's directory.
+    """
+
+    directory: Path
+    sockets: Path
+    image_dir: Path
+    kernel_dir: Path
+
+    @property
+    def rootfs(self) -> Path:
+        return self.image_dir / "rootfs.ext4"
+
+    @property
+    def vmlinuz(self) -> Path:
+        return self.kernel_dir / "vmlinuz"
+
+    @property
+    def modules(self) -> Path:
+        return self.kernel_dir / "modules.ext4"
+
+    @property
+    def console(self) -> Path:
+        return self.directory / "console.log"
+
+    @property
+    def channel(self) -> Path:
+        return self.sockets / "agent"
+
+
+class GuestHandle(Protocol):
+    """The guest of this start, through the agent; blocking calls for worker threads."""
+
+    def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
+        """Send one request and return the agent's answer; GuestError on refusal, loss or timeout."""
+
+
+class StartContext(Protocol):
+    """The context of a step's ``run``."""
+
+    vm: Vm
+    image: Image
+    kernel: Kernel
+    paths: VmPaths
+    commands: Commands
+    disks: Disks
+    #: True for the VM's first start, the one that its create makes.
+    first_start: bool
+
+    @property
+    def guest(self) -> GuestHandle:
+        """The guest; GuestError before the milestone ``booted``."""
+
+    def settings(self, plugin: str) -> BaseModel:
+        """Return the frozen settings mounted at ``[plugins.<plugin>]``."""
+
+    def options(self, capability: str) -> Mapping[str, Any]:
+        """Return the options this VM has for a capability."""
+
+    def record(self, key: str, value: Any) -> None:
+        """Write a JSON value to this step's section of ``handles.json`` (fsync, rename). Before acquiring, always."""
+
+    def recorded(self) -> Mapping[str, Any]:
+        """Return this step's section as it is now."""
+
+    def progress(
+        self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
+    ) -> None:
+        """Show a stage to whoever waits. Raises CancelledError once the operation is cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoContext:
+    """The context of ``undo``, ``remove`` and ``quiesce``: the row, the section, the seams. Never memory.
+
+    :param section: this step's section of ``handles.json``, empty when the step never recorded anything.
+    """
+
+    vm: Vm
+    section: Mapping[str, Any]
+    paths: VmPaths
+    commands: Commands
