@@ -39,6 +39,8 @@ class VmSpec(BaseModel):
     disk_mib: int = Field(ge=1, description="work disk, as the guest sees it")
     overlay_mib: int = Field(ge=1, description="root disk, as the guest sees it")
     vmm: str
+    #: ``auto``, ``kvm`` or ``tcg``.
+    accel: str = "auto"
     network: str
     #: capability name -> its options; only those that are on.
     capabilities: dict[str, dict[str, Any]] = Field(default_factory=dict)

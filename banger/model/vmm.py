@@ -72,6 +72,7 @@ class LaunchSpec:
     name: str
     vcpu: int
     memory_mib: int
+    accel: str
     kernel: Path
     initrd: Path
     drives: tuple[Drive, ...]
@@ -99,7 +100,7 @@ class LaunchPlan:
 class Vmm:
     """A virtual machine monitor.
 
-    :param probe: looks, quickly (its result is kept for as long as the daemon lives).
+    :param probe: looks whether it can run here with an accelerator (``auto``, ``kvm``, ``tcg``), quickly.
     :param guest_modules: kernel modules that the initramfs must load for the devices ``build`` attaches.
     :param build: spec to plan; no side effects.
     :param launch: starts the process, recording before it does; returns when the VMM runs or raises VmmError with
@@ -114,7 +115,7 @@ class Vmm:
     features: VmmFeatures
     priority: int
     guest_modules: tuple[str, ...]
-    probe: Callable[[Commands], VmmProbe]
+    probe: Callable[[Commands, str], VmmProbe]
     build: Callable[[LaunchSpec, VmmProbe], LaunchPlan]
     launch: Callable[[StartContext, LaunchSpec, LaunchPlan], None]
     find_process: Callable[[Mapping[str, Any], str], int | None]

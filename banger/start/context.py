@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
     from banger.host.command import Commands
     from banger.host.disk import Disks
+    from banger.model.capability import Capability
     from banger.model.image import Image, Kernel
+    from banger.model.network import NetAttachment, NetworkMode
     from banger.model.vm import Vm
+    from banger.model.vmm import Vmm
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,15 @@ class VmPaths:
 
     :param directory: ``<state>/vms/<id>``, 0700.
     :param sockets: ``<state>/s/<8 hex>``, 0700, short by construction.
-    :param rootfs: the image's ext4 file, never written; :param kernel_dir: the kernel's directory.
+    :param image_dir: the image's directory, never written; :param kernel_dir: the kernel's.
+    :param cache: banger's cache directory; contents may vanish between starts.
     """
 
     directory: Path
     sockets: Path
     image_dir: Path
     kernel_dir: Path
+    cache: Path
 
     @property
     def rootfs(self) -> Path:
@@ -54,6 +59,12 @@ class VmPaths:
 class GuestHandle(Protocol):
     """The guest of this start, through the agent; blocking calls for worker threads."""
 
+    def connect(self, timeout: float) -> None:
+        """Wait until the agent answers, at most ``timeout`` seconds; GuestError when it does not, or reports why."""
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until the agent reports ready, at most ``timeout`` seconds; GuestError with what it reports else."""
+
     def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
         """Send one request and return the agent's answer; GuestError on refusal, loss or timeout."""
 
@@ -67,12 +78,19 @@ class StartContext(Protocol):
     paths: VmPaths
     commands: Commands
     disks: Disks
+    #: What was chosen for this VM.
+    vmm: Vmm
+    network: NetworkMode
+    #: The capabilities that are on, by name, with their options.
+    capabilities: tuple[tuple[Capability, Mapping[str, Any]], ...]
+    #: What the network mode prepared; None before the milestone ``net-ready``.
+    attachment: NetAttachment | None
     #: True for the VM's first start, the one that its create makes.
     first_start: bool
 
     @property
     def guest(self) -> GuestHandle:
-        """The guest; GuestError before the milestone ``booted``."""
+        """The guest; usable from the milestone ``booted`` on."""
 
     def settings(self, plugin: str) -> BaseModel:
         """Return the frozen settings mounted at ``[plugins.<plugin>]``."""
@@ -103,3 +121,5 @@ class UndoContext:
     section: Mapping[str, Any]
     paths: VmPaths
     commands: Commands
+    vmms: Mapping[str, Vmm]
+    networks: Mapping[str, NetworkMode]

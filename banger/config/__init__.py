@@ -1,0 +1,1 @@
+"""Configuration: paths, files, defaults, and where each value came from."""

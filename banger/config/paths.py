@@ -1,0 +1,110 @@
+"""Where banger keeps its things. Cheap to import: the command line needs it on every call."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from banger.errors import ConfigError, StoreError
+
+#: sun_path holds 108 bytes with the final NUL (unix(7)); the longest name we bind under the state
+#: directory is ``/s/bangerd.sock`` or ``/s/01234567/agent``.
+_STATE_LIMIT = 107 - len("/s/01234567/agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The directories of one user's banger.
+
+    :param config: configuration files, in order of growing precedence.
+    """
+
+    state: Path
+    cache: Path
+    config: tuple[Path, ...]
+
+    @property
+    def sockets(self) -> Path:
+        return self.state / "s"
+
+    @property
+    def daemon_socket(self) -> Path:
+        return self.sockets / "bangerd.sock"
+
+    @property
+    def stream_socket(self) -> Path:
+        return self.sockets / "stream.sock"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "bangerd.lock"
+
+    @property
+    def log(self) -> Path:
+        return self.state / "bangerd.log"
+
+    @property
+    def database(self) -> Path:
+        return self.state / "banger.db"
+
+    @property
+    def vms(self) -> Path:
+        return self.state / "vms"
+
+    @property
+    def images(self) -> Path:
+        return self.state / "images"
+
+    @property
+    def kernels(self) -> Path:
+        return self.state / "kernels"
+
+    @property
+    def staging(self) -> Path:
+        return self.state / "staging"
+
+    @property
+    def commands(self) -> Path:
+        """The command line's list of plugin commands, written by the daemon."""
+        return self.cache / "commands.json"
+
+
+def find_paths() -> Paths:
+    """Return the paths, by the XDG base directory specification.
+
+    :raises ConfigError: no home directory, or a state directory too long for the sockets under it.
+    """
+    from platformdirs.unix import Unix
+
+    directories = Unix("banger")
+    state = Path(directories.user_state_path)
+    if not state.is_absolute():
+        raise ConfigError("there is no home directory", hint="set HOME or XDG_STATE_HOME to an absolute path")
+    if len(os.fsencode(state)) > _STATE_LIMIT:
+        raise ConfigError(
+            f"the state directory's path is too long: {len(os.fsencode(state))} bytes, {_STATE_LIMIT} at most",
+            hint="set XDG_STATE_HOME to a shorter path: Unix sockets live under it",
+        )
+    return Paths(
+        state=state,
+        cache=Path(directories.user_cache_path),
+        config=(Path("/etc/banger/config.toml"), Path(directories.user_config_path) / "config.toml"),
+    )
+
+
+def make_private(directory: Path) -> Path:
+    """Make a directory only its owner can enter; StoreError when it cannot be made or belongs to somebody else."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = directory.stat()
+    except OSError as error:
+        raise StoreError(
+            f"{directory} cannot be used: {error.strerror}", hint="check its owner and permissions, and free space"
+        ) from error
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
+        raise StoreError(f"{directory} is not a directory of yours", hint="move it away or set XDG_STATE_HOME")
+    if info.st_mode & 0o077:
+        directory.chmod(0o700)
+    return directory

@@ -1,0 +1,176 @@
+"""What the user set: read from files, checked by models, frozen; each value knows where it came from."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from banger.errors import BangerError, ConfigError, PluginError
+from banger.model.name import unknown_hint
+from banger.model.size import parse_size
+
+#: Where a value came from when no file gave it.
+BUILT_IN = "built-in"
+
+
+class Defaults(BaseModel):
+    """``[defaults]``: what a new VM gets unless a flag says otherwise. Sizes are MiB or text like ``2G``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: str = "debian-bookworm"
+    kernel: str | None = None
+    vcpu: int | None = Field(default=None, ge=1, le=255)
+    memory: int | None = None
+    disk_size: int = 8192
+    overlay_size: int = 8192
+    vmm: str | None = None
+    network: str | None = None
+
+    @field_validator("memory", "disk_size", "overlay_size", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        try:
+            return parse_size(str(value)) if value is not None else None
+        except BangerError as error:
+            raise ValueError(error.message) from error
+
+
+class CoreSettings(BaseModel):
+    """The whole file, but ``[plugins]``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    disabled: tuple[str, ...] = ()
+    defaults: Defaults = Defaults()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that was configured.
+
+    :param origins: dotted path to the file that gave the value; absent means built-in.
+    :param tables: the raw ``[plugins.<name>]`` tables.
+    """
+
+    core: CoreSettings = CoreSettings()
+    origins: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def origin(self, path: str) -> str:
+        """Return the file that gave the value at a dotted path, or ``built-in``."""
+        return self.origins.get(path, BUILT_IN)
+
+
+def read_settings(files: Iterable[Path]) -> Settings:
+    """Read and check configuration files, later ones over earlier ones; missing ones are fine.
+
+    :raises ConfigError: unreadable, not TOML, an unknown key or a wrong value; names file and dotted path.
+    """
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for file in files:
+        table = _read_file(file)
+        _merge(merged, table, str(file), origins)
+    level = os.environ.get("BANGER_LOG_LEVEL")
+    if level:
+        merged["log_level"], origins["log_level"] = level.lower(), "environment variable BANGER_LOG_LEVEL"
+    tables = merged.pop("plugins", {})
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise ConfigError("plugins: not a table of tables", hint="write [plugins.<name>]")
+    return Settings(check_model(CoreSettings, merged, "", origins), origins, tables)
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", hint="check its permissions") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not TOML: {error}", hint="mend the line it names") from error
+
+
+def _merge(into: dict[str, Any], table: Mapping[str, Any], file: str, origins: dict[str, str], path: str = "") -> None:
+    for key, value in table.items():
+        dotted = f"{path}{key}"
+        if isinstance(value, dict):
+            branch = into.setdefault(key, {})
+            if isinstance(branch, dict):
+                origins[dotted] = file
+                _merge(branch, value, file, origins, f"{dotted}.")
+                continue
+        into[key] = value
+        origins[dotted] = file
+
+
+def check_model(model: type[BaseModel], table: Mapping[str, Any], prefix: str, origins: Mapping[str, str]) -> Any:
+    """Return ``model`` made of ``table`` or raise ConfigError with file, dotted path and, where close, a suggestion."""
+    try:
+        return model.model_validate(dict(table))
+    except ValidationError as error:
+        first = error.errors()[0]
+        dotted = prefix + ".".join(str(part) for part in first["loc"])
+        where = next((origins[key] for key in _ancestors(dotted) if key in origins), "the configuration")
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(model, first["loc"][:-1])
+            hint = unknown_hint(str(first["loc"][-1]), known, f"known keys: {', '.join(sorted(known))}")
+            raise ConfigError(f"{where}: unknown key {dotted}", hint=hint) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {dotted}: {message}", hint="correct the value or delete the line") from error
+
+
+def _ancestors(dotted: str) -> list[str]:
+    parts = dotted.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        info = model.model_fields.get(str(part))
+        if info is None or not isinstance(info.annotation, type) or not issubclass(info.annotation, BaseModel):
+            break
+        model = info.annotation
+    return list(model.model_fields)
+
+
+class PluginSettings:
+    """The typed settings of every plugin that declared a model."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, BaseModel] = {}
+
+    def mount(self, plugin: str, target: str, settings: Settings) -> None:
+        """Check ``[plugins.<plugin>]`` against the declared ``"module:Class"`` and freeze it."""
+        model = load_model(target, plugin)
+        prefix = f"plugins.{plugin}."
+        self._models[plugin] = check_model(model, settings.tables.get(plugin, {}), prefix, settings.origins)
+
+    def get(self, plugin: str) -> BaseModel:
+        """Return a plugin's settings; PluginError when it declared none."""
+        if plugin not in self._models:
+            raise PluginError(f"plugin '{plugin}' declares no settings", plugin=plugin)
+        return self._models[plugin]
+
+
+def load_model(target: str, plugin: str) -> type[BaseModel]:
+    """Import a pydantic model declared as ``"module:Class"``; PluginError when it is not one, or not strict."""
+    module, _, name = target.partition(":")
+    try:
+        model = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"{target}: {error}", plugin=plugin) from error
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise PluginError(f"{target} is not a pydantic model", plugin=plugin)
+    if model.model_config.get("extra") != "forbid" or not model.model_config.get("frozen"):
+        raise PluginError(f"{target} must have frozen=True and extra='forbid'", plugin=plugin)
+    return model

@@ -1,0 +1,191 @@
+"""The HTTP side: one route per operation, NDJSON progress, problem+json refusals, an id on every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import traceback
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from banger.daemon.choices import problem_of
+from banger.daemon.context import OperationContext, OperationRecord, current_op
+from banger.daemon.openapi import describe
+from banger.daemon.services import Services
+from banger.errors import BangerError, DaemonError, NotFoundError, UsageError
+from banger.model.command import Operation
+from banger.model.name import unknown_hint
+
+log = logging.getLogger(__name__)
+
+#: Bytes of a request's body; parameters are small, streams do not pass here.
+BODY_LIMIT = 1024 * 1024
+
+
+class StaleDaemon(DaemonError):
+    """This daemon was started from something else than what the client is; it ends, the client starts another."""
+
+    type = "stale-daemon"
+
+
+def make_app(services: Services) -> Starlette:
+    """Return the ASGI application."""
+
+    async def call(request: Request) -> Response:
+        return await _call(services, request)
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(describe(services.registries.operations))
+
+    return Starlette(routes=[Route("/v1/openapi.json", openapi), Route("/v1/{name}", call, methods=["POST"])])
+
+
+async def _call(services: Services, request: Request) -> Response:
+    name = request.path_params["name"]
+    record = services.operations.begin(name)
+    token = current_op.set(record.id)
+    headers = {"Banger-Op-Id": record.id}
+    try:
+        notice = _check_fingerprint(services, request, record)
+        if notice:
+            headers["Banger-Notice"] = notice
+        operation = _resolve(services, name)
+        params = await _read_params(request, operation)
+        task = asyncio.create_task(_run(services, operation, params, record))
+        services.tasks.add(task)
+        task.add_done_callback(services.tasks.discard)
+        if "respond-async" in request.headers.get("prefer", ""):
+            return JSONResponse({"op_id": record.id, "name": name}, 202, headers)
+        if "application/x-ndjson" in request.headers.get("accept", ""):
+            return StreamingResponse(_follow(record), media_type="application/x-ndjson", headers=headers)
+        await asyncio.shield(task)
+        return _answer(record, headers)
+    except Exception as error:
+        record.finish(error=to_problem(error, record.id))
+        return _answer(record, headers)
+    finally:
+        current_op.reset(token)
+
+
+def _check_fingerprint(services: Services, request: Request, record: OperationRecord) -> str | None:
+    """Let a stale daemon end when it is idle; else return what to tell the client."""
+    theirs = request.headers.get("banger-fingerprint")
+    if theirs is None or theirs == services.fingerprint_digest:
+        return None
+    busy = [other for other in services.operations.running() if other is not record]
+    if record.name == "daemon.stop":
+        return None
+    if not busy:
+        services.stopping.set()
+        raise StaleDaemon("the daemon was started from another version or configuration", hint="run the command again")
+    return "the daemon runs an older version or configuration and is busy; it restarts when it is idle"
+
+
+def _resolve(services: Services, name: str) -> Operation:
+    if name not in services.registries.operations:
+        raise NotFoundError(
+            f"there is no operation '{name[:80]}'",
+            hint=unknown_hint(name, services.registries.operations, "see /v1/openapi.json"),
+        )
+    return services.registries.operations[name]
+
+
+async def _read_params(request: Request, operation: Operation) -> BaseModel:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            raise UsageError(f"the request is larger than {BODY_LIMIT} bytes")
+    try:
+        return operation.params.model_validate(json.loads(bytes(body) or b"{}"))
+    except ValidationError as error:
+        raise problem_of(error) from error
+    except ValueError as error:
+        raise UsageError(f"the request is not JSON: {error}") from error
+
+
+async def _run(services: Services, operation: Operation, params: BaseModel, record: OperationRecord) -> None:
+    context = OperationContext(services, record)
+    try:
+        if inspect.iscoroutinefunction(operation.run):
+            result = await operation.run(context, params)
+        else:
+            result = await in_thread(services, operation.run, context, params)
+        record.finish(result=result.model_dump(mode="json"))
+        log.info("%s done", operation.name)
+    except Exception as error:
+        record.finish(error=to_problem(error, record.id))
+
+
+async def in_thread(services: Services, function: Any, *arguments: Any) -> Any:
+    """Run a blocking function in the daemon's pool, with the operation's id on its log lines."""
+    import contextvars
+
+    context = contextvars.copy_context()
+    return await services.loop.run_in_executor(services.pool, lambda: context.run(function, *arguments))
+
+
+def to_problem(error: BaseException, op_id: str) -> dict[str, Any]:
+    """Return problem+json for any exception; what is no BangerError is a bug and is logged with its traceback."""
+    original = error
+    while isinstance(original, BaseExceptionGroup):
+        original = original.exceptions[0]
+    if isinstance(original, BangerError):
+        original.op_id = op_id
+        problem = original.to_problem()
+        log.info("failed: %s", original.message)
+    else:
+        log.error("internal error: %s", "".join(traceback.format_exception(original)))
+        problem = {
+            "type": "banger:internal",
+            "title": type(original).__name__,
+            "status": 500,
+            "detail": f"internal error: {type(original).__name__}: {str(original)[:300]}",
+            "hint": "the whole story: banger daemon logs",
+            "op_id": op_id,
+        }
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) > 1:
+        rest = "; ".join(str(other) for other in error.exceptions[1:])
+        problem["detail"] += f" (and while cleaning up: {rest[:500]})"
+    return problem
+
+
+def _answer(record: OperationRecord, headers: dict[str, str]) -> Response:
+    if record.error is not None:
+        status = int(record.error.get("status", 500))
+        return JSONResponse(record.error, status, headers, media_type="application/problem+json")
+    return JSONResponse(record.result, 200, headers)
+
+
+async def _follow(record: OperationRecord) -> AsyncIterator[bytes]:
+    """Yield an operation's events as they come, then its outcome."""
+    yield _line({"event": "operation", "op_id": record.id, "name": record.name})
+    sent = 0
+    while True:
+        changed = record.changed
+        waiting = list(record.events)[max(0, len(record.events) - (record.published - sent)) :]
+        for event in waiting:
+            yield _line(event)
+        sent = record.published
+        if record.finished is not None:
+            break
+        if record.changed is changed:
+            await changed.wait()
+    if record.error is not None:
+        yield _line({"event": "error", "error": record.error})
+    else:
+        yield _line({"event": "result", "result": record.result})
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+

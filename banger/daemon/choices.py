@@ -1,0 +1,245 @@
+"""What a new VM will be: flags over configuration over the host's size, checked before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from banger.config.settings import load_model
+from banger.config.sizes import default_memory_mib, default_vcpu, host_cpus, host_memory_mib
+from banger.daemon.context import OperationContext
+from banger.daemon.pulls import Catalogue
+from banger.daemon.services import Services
+from banger.errors import BangerError, ConflictError, HostError, NetworkError, UsageError, VmmError
+from banger.model.image import Image, Kernel
+from banger.model.name import check_vm_name, unknown_hint
+from banger.model.network import NetworkMode
+from banger.model.size import format_mib, parse_size
+from banger.model.vm import PublishedPort, VmSpec
+from banger.model.vmm import Vmm
+
+#: The least memory that a distribution boots in, and what a work disk and a root disk need, MiB.
+_LEAST_MEMORY, _LEAST_DISK = 128, 64
+#: The most that ext4 with 4 KiB blocks holds, MiB (16 TiB).
+_MOST_DISK = 16 * 1024 * 1024
+#: The network chosen when nobody says, first that is there.
+_NETWORKS = ("bridge", "user")
+
+
+class VmChoices(BaseModel):
+    """What the caller asked for; None means: decide for me. Sizes are MiB or text like ``2G``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = None
+    image: str | None = None
+    kernel: str | None = None
+    vcpu: int | None = None
+    memory: int | None = None
+    disk_size: int | None = None
+    overlay_size: int | None = None
+    vmm: str | None = None
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+    network: str | None = None
+    publish: tuple[str, ...] = Field(default=(), max_length=64)
+    with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
+    without: tuple[str, ...] = Field(default=(), max_length=64)
+
+    @field_validator("memory", "disk_size", "overlay_size", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        return parse_size(str(value)) if value is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was decided."""
+
+    spec: VmSpec
+    image: Image
+    kernel: Kernel
+    notices: tuple[str, ...]
+
+
+def choose(op: OperationContext, wanted: VmChoices) -> Choice:
+    """Decide and check everything a new VM needs; pull what is missing, after everything else was found good."""
+    services = op.services
+    defaults = services.settings.core.defaults
+    if wanted.name is not None:
+        check_vm_name(wanted.name)
+        if any(vm.name == wanted.name for vm in services.database.vms()):
+            raise ConflictError(
+                f"a VM called '{wanted.name}' exists",
+                hint=f"choose another name, or: banger vm delete {wanted.name}",
+            )
+    spec, notices = _choose_spec(services, wanted)
+    _check_sizes(spec)
+    catalogue = Catalogue(op)
+    image_ref = wanted.image or defaults.image
+    catalogue.resolve_image(image_ref)
+    if wanted.kernel is not None:
+        catalogue.resolve_kernel(wanted.kernel)
+    op.event("spec", text=f"spec: {spec.vcpu} vcpu | {spec.memory_mib} MiB | {format_mib(spec.disk_mib)} disk")
+    for notice in notices:
+        op.event("notice", text=notice)
+    image = catalogue.ensure_image(image_ref)
+    kernel = catalogue.ensure_kernel(_kernel_reference(wanted, image, defaults.kernel))
+    if kernel.arch != image.arch:
+        raise UsageError(f"the kernel is for {kernel.arch}, the image for {image.arch}", hint="choose a matching pair")
+    return Choice(spec, image, kernel, notices)
+
+
+def _kernel_reference(wanted: VmChoices, image: Image, configured: str | None) -> str:
+    reference = wanted.kernel or image.kernel_ref or configured
+    if reference is None:
+        raise UsageError(f"nothing says which kernel boots '{image.name}'", hint="name one: --kernel NAME")
+    return reference
+
+
+def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[str, ...]]:
+    defaults = services.settings.core.defaults
+    network = _choose_network(services, wanted.network or defaults.network)
+    vmm, notices = _choose_vmm(services, wanted.vmm or defaults.vmm, network, wanted.accel)
+    vcpu = wanted.vcpu if wanted.vcpu is not None else default_vcpu(defaults)
+    _check_vcpu(vcpu)
+    spec = VmSpec(
+        vcpu=vcpu,
+        memory_mib=wanted.memory or default_memory_mib(defaults),
+        disk_mib=wanted.disk_size or defaults.disk_size,
+        overlay_mib=wanted.overlay_size or defaults.overlay_size,
+        vmm=vmm.name,
+        accel=wanted.accel,
+        network=network.name,
+        capabilities=_choose_capabilities(services, wanted),
+        publish=parse_published(wanted.publish),
+    )
+    return spec, notices
+
+
+def _check_vcpu(vcpu: int) -> None:
+    if vcpu < 1:
+        raise UsageError(f"{vcpu} vcpu make no machine", hint="--vcpu 1 or more")
+    if vcpu > min(255, host_cpus() * 4):
+        raise HostError(
+            f"{vcpu} vcpu on {host_cpus()} processors would crawl", hint=f"--vcpu {host_cpus()} or fewer"
+        )
+
+
+def _check_sizes(spec: VmSpec) -> None:
+    if spec.memory_mib < _LEAST_MEMORY:
+        raise UsageError(f"{spec.memory_mib} MiB of memory boot nothing", hint=f"--memory {_LEAST_MEMORY}M or more")
+    if spec.memory_mib > host_memory_mib():
+        raise HostError(
+            f"{spec.memory_mib} MiB of memory are more than this host has ({host_memory_mib()} MiB)",
+            hint="choose less with --memory",
+        )
+    for flag, size in (("--disk-size", spec.disk_mib), ("--overlay-size", spec.overlay_mib)):
+        if not _LEAST_DISK <= size <= _MOST_DISK:
+            raise UsageError(f"{flag} {format_mib(size)} is out of range", hint="64M to 16T")
+
+
+def _choose_network(services: Services, name: str | None) -> NetworkMode:
+    networks = services.registries.networks
+    if name is not None:
+        return networks.resolve(name)
+    for candidate in _NETWORKS:
+        if candidate in networks:
+            return networks[candidate]
+    raise NetworkError("no plugin offers a network", hint="see: banger plugins list")
+
+
+def _choose_vmm(
+    services: Services, name: str | None, network: NetworkMode, accel: str
+) -> tuple[Vmm, tuple[str, ...]]:
+    vmms = services.registries.vmms
+    candidates = [vmms.resolve(name)] if name else sorted(vmms.values(), key=lambda vmm: vmm.priority)
+    fitting = [vmm for vmm in candidates if network.attachment in vmm.features.attachments]
+    if not fitting:
+        what = f"vmm '{name}'" if name else "no vmm"
+        raise UsageError(
+            f"{what} takes what network '{network.name}' gives ({network.attachment})"
+            if not name
+            else f"{what} and network '{network.name}' do not go together: it does not take {network.attachment}",
+            hint="choose another pair with --vmm and --net",
+        )
+    probe = None
+    for vmm in fitting:
+        probe = vmm.probe(services.commands, accel)
+        if probe.usable:
+            notices = (f"{probe.reason}; {probe.hint}" if probe.hint else probe.reason,) if probe.reason else ()
+            return vmm, tuple(notice for notice in notices if notice)
+    raise VmmError(
+        (probe.reason if probe else None) or "no VMM is usable here", hint=(probe.hint if probe else None)
+    )
+
+
+def _choose_capabilities(services: Services, wanted: VmChoices) -> dict[str, dict[str, Any]]:
+    table = services.registries.capabilities
+    chosen: dict[str, dict[str, Any]] = {name: {} for name, value in table.items() if value.default}
+    for name in wanted.without:
+        table.resolve(name)
+        chosen.pop(name, None)
+    for text in wanted.with_:
+        name, _, options = text.partition(":")
+        table.resolve(name)
+        if name in wanted.without:
+            raise UsageError(f"--with {name} and --without {name} contradict each other", hint="give one of them")
+        chosen[name] = _parse_options(name, options)
+    for name, options in chosen.items():
+        chosen[name] = _check_options(services, name, options)
+    return chosen
+
+
+def _parse_options(name: str, text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(f"--with {name}: '{part}' is not key=value", hint=f"--with {name}:key=value,key=value")
+        options[key] = value
+    return options
+
+
+def _check_options(services: Services, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    capability = services.registries.capabilities[name]
+    if capability.options is None:
+        if options:
+            raise UsageError(f"capability '{name}' has no options", hint=f"--with {name}")
+        return {}
+    model = load_model(capability.options, services.registries.capabilities.owner(name))
+    try:
+        checked: BaseModel = model.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        hint = unknown_hint(key, model.model_fields, f"options: {', '.join(model.model_fields)}")
+        raise UsageError(f"--with {name}: {key}: {first['msg']}", hint=hint) from error
+    return checked.model_dump(mode="json")
+
+
+def parse_published(texts: tuple[str, ...]) -> tuple[PublishedPort, ...]:
+    """Return published ports from ``PORT`` or ``HOST:GUEST`` texts; UsageError when one is no port or given twice."""
+    ports: list[PublishedPort] = []
+    for text in texts:
+        host, colon, guest = text.partition(":")
+        numbers = [host, guest] if colon else [host, host]
+        if not all(number.isascii() and number.isdigit() and 1 <= int(number) <= 65535 for number in numbers):
+            raise UsageError(f"--publish {text[:40]} is not a port", hint="--publish 8080 or --publish 8080:80")
+        port = PublishedPort(host=int(numbers[0]), guest=int(numbers[1]))
+        if any(port.host == other.host for other in ports):
+            raise UsageError(f"port {port.host} is published twice", hint="give each host port once")
+        ports.append(port)
+    return tuple(ports)
+
+
+def problem_of(error: ValidationError) -> BangerError:
+    """Return the error for parameters that do not fit an operation's model: the first one, with its path."""
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, BangerError):
+        return cause
+    path = ".".join(str(part) for part in first["loc"]) or "parameters"
+    return UsageError(f"{path}: {first['msg']}", hint="see: banger COMMAND --help")

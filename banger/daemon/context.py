@@ -1,0 +1,128 @@
+"""What an operation gets, and what remains of one: its id, its progress, its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from banger.errors import CancelledError, NotFoundError
+
+if TYPE_CHECKING:
+    from banger.daemon.services import Services
+
+#: Finished operations are kept this long (seconds) and this many.
+KEEP_SECONDS, KEEP_COUNT = 3600.0, 100
+#: Progress events kept per operation, for a follower that comes late.
+_EVENTS = 1000
+
+#: The operation the current thread or task works for; the log puts it on every line.
+current_op: contextvars.ContextVar[str] = contextvars.ContextVar("op_id", default="-")
+
+
+@dataclass(slots=True)
+class OperationRecord:
+    """One call: running or finished. Only the daemon's loop changes it."""
+
+    id: str
+    name: str
+    started: float = field(default_factory=time.time)
+    finished: float | None = None
+    error: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_EVENTS))
+    published: int = 0
+    cancel: threading.Event = field(default_factory=threading.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def publish(self, event: dict[str, Any]) -> None:
+        """Add an event and wake followers; on the loop."""
+        self.events.append(event)
+        self.published += 1
+        self._wake()
+
+    def finish(self, *, result: dict[str, Any] | None = None, error: dict[str, Any] | None = None) -> None:
+        """Set the outcome and wake followers; on the loop."""
+        self.finished, self.result, self.error = time.time(), result, error
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+
+class OperationTable:
+    """Operations by id: all that run, and the last that finished."""
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[str, OperationRecord] = OrderedDict()
+
+    def begin(self, name: str) -> OperationRecord:
+        """Open a record with a new id."""
+        self._prune()
+        record = OperationRecord(f"op-{secrets.token_hex(6)}", name)
+        self._records[record.id] = record
+        return record
+
+    def resolve(self, op_id: str) -> OperationRecord:
+        """Return a record or raise NotFoundError."""
+        record = self._records.get(op_id)
+        if record is None:
+            raise NotFoundError(
+                f"there is no operation '{op_id[:40]}'", hint="finished ones are kept for an hour, the last hundred"
+            )
+        return record
+
+    def list(self) -> list[OperationRecord]:
+        """Return every record, oldest first."""
+        self._prune()
+        return list(self._records.values())
+
+    def running(self) -> list[OperationRecord]:
+        """Return what is not finished."""
+        return [record for record in self._records.values() if record.finished is None]
+
+    def _prune(self) -> None:
+        finished = [record for record in self._records.values() if record.finished is not None]
+        for position, record in enumerate(reversed(finished)):
+            if position >= KEEP_COUNT or (record.finished or 0) < time.time() - KEEP_SECONDS:
+                del self._records[record.id]
+
+
+class OperationContext:
+    """What ``Operation.run`` gets: the daemon's services, progress and cancellation."""
+
+    def __init__(self, services: Services, record: OperationRecord) -> None:
+        self.services = services
+        self.record = record
+
+    @property
+    def op_id(self) -> str:
+        """This call's id."""
+        return self.record.id
+
+    def cancelled(self) -> bool:
+        """Tell whether somebody asked to cancel this operation."""
+        return self.record.cancel.is_set()
+
+    def check_cancelled(self) -> None:
+        """Raise CancelledError when somebody did."""
+        if self.cancelled():
+            raise CancelledError("cancelled", hint="nothing was left behind")
+
+    def event(self, kind: str, **members: Any) -> None:
+        """Publish an event, from any thread."""
+        event = {"event": kind, **{key: value for key, value in members.items() if value is not None}}
+        self.services.loop.call_soon_threadsafe(self.record.publish, event)
+
+    def progress(
+        self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
+    ) -> None:
+        """Publish a stage; raise CancelledError once cancelled."""
+        self.check_cancelled()
+        self.event("stage", stage=stage, detail=detail, done=done, total=total)

@@ -1,0 +1,94 @@
+"""Channels to the guests' agents: one per running VM, opened when first needed, shared by everything."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from banger.errors import GuestError
+from banger.guest.channel import GuestChannel
+
+
+class Guests:
+    """The open channels, by VM id. Lives on the daemon's loop."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, GuestChannel] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+
+    async def channel(self, vm_id: str, socket: Path, timeout: float) -> GuestChannel:
+        """Return the VM's channel, opening it when there is none or it was lost."""
+        async with self._opening.setdefault(vm_id, asyncio.Lock()):
+            channel = self._channels.get(vm_id)
+            if channel is None or channel.closed.is_set():
+                channel = await GuestChannel.connect(socket, timeout=timeout)
+                self._channels[vm_id] = channel
+            return channel
+
+    async def drop(self, vm_id: str) -> None:
+        """Close the VM's channel, if there is one."""
+        channel = self._channels.pop(vm_id, None)
+        self._opening.pop(vm_id, None)
+        if channel is not None:
+            await channel.close()
+
+    async def close(self) -> None:
+        """Close every channel; the guests' non-detached processes get SIGHUP."""
+        for vm_id in list(self._channels):
+            await self.drop(vm_id)
+
+
+class LoopGuest:
+    """A guest for worker threads: :class:`banger.start.context.GuestHandle` over the daemon's loop.
+
+    :param watch: called ten times a second while waiting; raises when waiting makes no sense any more
+        (cancelled, VMM gone).
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        guests: Guests,
+        vm_id: str,
+        socket: Path,
+        watch: Callable[[], None] | None = None,
+    ) -> None:
+        self._loop, self._guests, self._vm_id, self._socket, self._watch = loop, guests, vm_id, socket, watch
+
+    def connect(self, timeout: float) -> None:
+        self._wait(self._guests.channel(self._vm_id, self._socket, timeout), timeout + 5, "the guest agent")
+
+    def wait_ready(self, timeout: float) -> None:
+        async def ready() -> None:
+            channel = await self._guests.channel(self._vm_id, self._socket, timeout)
+            await channel.wait_ready(timeout)
+
+        self._wait(ready(), timeout + 5, "the guest to report ready")
+
+    def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            channel = await self._guests.channel(self._vm_id, self._socket, timeout)
+            return await channel.request(op, timeout=timeout, **fields)
+
+        answer: dict[str, Any] = self._wait(ask(), timeout + 5, f"the guest's answer to {op}")
+        return answer
+
+    def _wait(self, work: Any, timeout: float, what: str) -> Any:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        deadline = time.monotonic() + timeout
+        try:
+            while time.monotonic() < deadline:
+                try:
+                    return future.result(0.1)
+                except concurrent.futures.TimeoutError:
+                    if future.done():
+                        raise
+                    if self._watch is not None:
+                        self._watch()
+            raise GuestError(f"{what} did not come within {timeout:.0f} s")
+        finally:
+            future.cancel()

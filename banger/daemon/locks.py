@@ -1,0 +1,51 @@
+"""The daemon's locks and their order. Taking one against the order is a bug and raises at once.
+
+    1 vm        one per VM, held for the whole of a start, stop, kill or delete; never during guest I/O of a client
+    2 pull      one per image or kernel name, held while it is pulled, so that the same thing is pulled once
+    3 reserve   held for milliseconds, while a name and an address are given to a new VM
+
+A thread takes them in growing rank only, and at most one of each rank. The database's own lock comes below all of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from banger.errors import CancelledError
+
+RANKS = {"vm": 1, "pull": 2, "reserve": 3}
+
+_held = threading.local()
+
+
+class Locks:
+    """Named locks by kind."""
+
+    def __init__(self) -> None:
+        self._table: dict[tuple[str, str], threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def hold(self, kind: str, name: str = "", *, cancelled: Callable[[], bool] | None = None) -> Iterator[None]:
+        """Hold one lock; CancelledError when ``cancelled`` turns true while waiting for it."""
+        ranks: list[int] = getattr(_held, "ranks", [])
+        if ranks and ranks[-1] >= RANKS[kind]:
+            raise RuntimeError(f"lock order: '{kind}' wanted while rank {ranks[-1]} is held")
+        with self._guard:
+            lock = self._table.setdefault((kind, name), threading.Lock())
+        while not lock.acquire(timeout=0.1 if cancelled else -1):
+            if cancelled is not None and cancelled():
+                raise CancelledError(f"cancelled while waiting for the {kind} lock of {name or 'the daemon'}")
+        _held.ranks = [*ranks, RANKS[kind]]
+        try:
+            yield
+        finally:
+            _held.ranks = ranks
+            lock.release()
+
+    def is_held(self, kind: str, name: str = "") -> bool:
+        """Tell whether somebody holds a lock right now."""
+        lock = self._table.get((kind, name))
+        return lock is not None and lock.locked()

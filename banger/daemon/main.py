@@ -1,0 +1,204 @@
+"""``bangerd``: one per state directory. Started by the CLI on its first call, or by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import logging
+import logging.handlers
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from banger.config.fingerprint import fingerprint
+from banger.config.paths import Paths, find_paths, make_private
+from banger.config.settings import PluginSettings, Settings, read_settings
+from banger.daemon.context import current_op
+from banger.errors import BangerError, ConfigError, DaemonError
+from banger.model.name import unknown_hint
+from banger.plugins import Plugins, find_plugins
+
+if TYPE_CHECKING:
+    from banger.daemon.services import Services
+
+log = logging.getLogger(__name__)
+
+#: Seconds a new daemon waits for the one it replaces to end.
+_LOCK_SECONDS = 10.0
+#: Bytes of the log before it is rotated, and how many old ones are kept.
+_LOG_BYTES, _LOG_COUNT = 5 * 1024 * 1024, 2
+
+
+def main() -> None:
+    """Run the daemon until it is told to stop. Exit status 0, or 1 with one line on standard error."""
+    try:
+        paths = find_paths()
+        make_private(paths.state)
+        lock = _take_lock(paths)
+        _set_up_log(paths)
+        try:
+            asyncio.run(_serve(paths))
+        finally:
+            lock.close()
+    except BangerError as error:
+        print(f"bangerd: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _take_lock(paths: Paths) -> IO[str]:
+    """Hold the state directory's lock for as long as this process lives; two daemons never share one."""
+    try:
+        lock = open(paths.lock, "a+", encoding="ascii")  # noqa: SIM115
+    except OSError as error:
+        raise DaemonError(
+            f"{paths.lock} cannot be written: {error.strerror}", hint="check the permissions of the state directory"
+        ) from error
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                raise DaemonError("another daemon is running", hint="banger daemon status") from None
+            time.sleep(0.02)
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+class _OpIdFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.op_id = current_op.get()
+        return True
+
+
+def _set_up_log(paths: Paths) -> None:
+    handler = logging.handlers.RotatingFileHandler(
+        paths.log, maxBytes=_LOG_BYTES, backupCount=_LOG_COUNT, encoding="utf-8"
+    )
+    os.chmod(paths.log, 0o600)
+    handler.addFilter(_OpIdFilter())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(op_id)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.captureWarnings(True)
+
+
+def bind_socket(path: Path) -> socket.socket:
+    """Return a listening Unix socket at ``path``, 0600 from its first moment; a stale one is replaced.
+
+    The caller holds the state directory's lock, so whatever is at ``path`` is stale once nobody answers there.
+    """
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.connect(str(path))
+    except OSError:
+        pass
+    else:
+        raise DaemonError(f"something answers at {path} already", hint="banger daemon status")
+    finally:
+        probe.close()
+    temporary = path.with_name(f".{os.getpid() % 1000}")
+    temporary.unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        server.bind(str(temporary))
+    finally:
+        os.umask(mask)
+    temporary.chmod(0o600)
+    server.listen(128)
+    temporary.rename(path)
+    return server
+
+
+def load_plugins(settings: Settings) -> Plugins:
+    """Load every installed plugin that is not disabled; ``BANGER_PLUGINS=builtin`` leaves third parties out."""
+    plugins = Plugins()
+    third_parties = os.environ.get("BANGER_PLUGINS") != "builtin"
+    plugins.load(find_plugins(), disabled=settings.core.disabled, third_parties=third_parties)
+    return plugins
+
+
+def mount_settings(plugins: Plugins, settings: Settings) -> PluginSettings:
+    """Check every ``[plugins.<name>]`` table against its plugin's model."""
+    mounted = PluginSettings()
+    for name, target in plugins.declared("settings"):
+        mounted.mount(name, target, settings)
+    known = {*plugins.loaded, *plugins.failed, *plugins.disabled}
+    for name in settings.tables:
+        if name not in known:
+            raise ConfigError(
+                f"{settings.origin(f'plugins.{name}')}: unknown key plugins.{name}: no such plugin is installed",
+                hint=unknown_hint(name, known, "see: banger plugins list"),
+            )
+    return mounted
+
+
+async def _serve(paths: Paths) -> None:
+    from banger.daemon.app import make_app
+    from banger.daemon.guests import Guests
+    from banger.daemon.reconcile import reconcile
+    from banger.daemon.server import serve_http
+    from banger.daemon.services import Services, fill_registries
+    from banger.daemon.streams import Streams
+    from banger.store.database import Database
+
+    mark = fingerprint(paths.config)
+    settings = read_settings(paths.config)
+    logging.getLogger().setLevel(settings.core.log_level.upper())
+    plugins = load_plugins(settings)
+    plugin_settings = mount_settings(plugins, settings)
+    for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.cache):
+        make_private(directory)
+    services = Services(
+        paths=paths,
+        settings=settings,
+        plugins=plugins,
+        plugin_settings=plugin_settings,
+        registries=fill_registries(plugins),
+        database=Database(paths.database),
+        loop=asyncio.get_running_loop(),
+        fingerprint=mark,
+        fingerprint_digest=hashlib.sha256(mark.encode()).hexdigest()[:32],
+    )
+    services.guests, services.streams = Guests(), Streams(services)
+    _write_commands(services)
+    for failed in plugins.failed.values():
+        log.error("plugin %s is left out: %s\n%s", failed.found.name, failed.reason, failed.trace)
+    await services.loop.run_in_executor(services.pool, reconcile, services)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        services.loop.add_signal_handler(number, services.stopping.set)
+    stream_socket, http_socket = bind_socket(paths.stream_socket), bind_socket(paths.daemon_socket)
+    streams = await asyncio.start_unix_server(services.streams.serve, sock=stream_socket)
+    log.info("serving at %s, process %d", paths.daemon_socket, os.getpid())
+    try:
+        await serve_http(make_app(services), http_socket, services.stopping)
+    finally:
+        streams.close()
+        for path in (paths.daemon_socket, paths.stream_socket):
+            path.unlink(missing_ok=True)
+        await services.guests.close()
+        services.pool.shutdown(wait=False, cancel_futures=True)
+        services.database.close()
+        log.info("ended")
+
+
+def _write_commands(services: Services) -> None:
+    table = [
+        {"name": command.name, "help": command.help, "target": command.target}
+        for command in services.registries.commands.values()
+    ]
+    content = {"fingerprint": services.fingerprint_digest, "commands": table}
+    temporary = services.paths.commands.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content))
+    temporary.rename(services.paths.commands)

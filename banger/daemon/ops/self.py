@@ -1,0 +1,255 @@
+"""Operations on banger itself: the daemon, its operations, plugins, doctor."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import banger
+from banger.build import build_info
+from banger.daemon.context import OperationContext, OperationRecord
+from banger.errors import BangerError, ConflictError
+from banger.model.check import CheckResult, CheckStatus
+from banger.model.command import Operation
+from banger.model.vm import VmState
+
+
+class Nothing(BaseModel):
+    """No parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DaemonStatus(BaseModel):
+    """The daemon that answered."""
+
+    version: str
+    commit: str
+    built_at: str
+    pid: int
+    uptime_seconds: float
+    socket: str
+    state_directory: str
+    memory_mib: float
+    running_vms: int
+    operations: int
+
+
+class StopParams(BaseModel):
+    """``force`` ends the daemon although operations are running; VMs go on either way."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    force: bool = False
+
+
+class OpParams(BaseModel):
+    """One operation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    op_id: str = Field(max_length=40)
+
+
+class OpSummary(BaseModel):
+    """An operation, running or finished."""
+
+    op_id: str
+    name: str
+    done: bool
+    started: float
+    finished: float | None
+    error: dict[str, Any] | None
+    stage: str | None
+
+
+class OpList(BaseModel):
+    """Every running operation and the last finished ones, oldest first."""
+
+    operations: tuple[OpSummary, ...]
+
+
+class PluginInfo(BaseModel):
+    """An installed plugin."""
+
+    name: str
+    distribution: str
+    version: str
+    state: Literal["loaded", "failed", "disabled"]
+    builtin: bool
+    summary: str = ""
+    reason: str | None = None
+    hint: str | None = None
+
+
+class PluginList(BaseModel):
+    """Every installed plugin, by name."""
+
+    plugins: tuple[PluginInfo, ...]
+
+
+class CheckLine(BaseModel):
+    """What one check found."""
+
+    name: str
+    status: CheckStatus
+    detail: str
+    hint: str | None
+    plugin: str
+
+
+class Diagnosis(BaseModel):
+    """Everything doctor found; ``ok`` unless something FAILs."""
+
+    checks: tuple[CheckLine, ...]
+    ok: bool
+
+
+_STARTED = time.monotonic()
+
+
+def status(op: OperationContext, _: Nothing) -> DaemonStatus:
+    """Report on the daemon."""
+    services = op.services
+    commit, built_at = build_info()
+    return DaemonStatus(
+        version=banger.__version__,
+        commit=commit,
+        built_at=built_at,
+        pid=os.getpid(),
+        uptime_seconds=round(time.monotonic() - _STARTED, 1),
+        socket=str(services.paths.daemon_socket),
+        state_directory=str(services.paths.state),
+        memory_mib=_resident_mib(),
+        running_vms=sum(vm.state is VmState.RUNNING for vm in services.database.vms()),
+        operations=len(services.operations.running()) - 1,
+    )
+
+
+def _resident_mib() -> float:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        pages = int(file.read().split()[1])
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / (1024 * 1024), 1)
+
+
+async def stop(op: OperationContext, params: StopParams) -> Nothing:
+    """End the daemon once this answer is sent."""
+    busy = [record for record in op.services.operations.running() if record is not op.record]
+    if busy and not params.force:
+        names = ", ".join(sorted({record.name for record in busy}))
+        raise ConflictError(f"operations are running: {names}", hint="banger daemon stop --force; VMs go on either way")
+    op.services.loop.call_later(0.05, op.services.stopping.set)
+    return Nothing()
+
+
+def _summary(record: OperationRecord) -> OpSummary:
+    stages = [event["stage"] for event in record.events if event["event"] == "stage"]
+    return OpSummary(
+        op_id=record.id,
+        name=record.name,
+        done=record.finished is not None,
+        started=record.started,
+        finished=record.finished,
+        error=record.error,
+        stage=stages[-1] if stages else None,
+    )
+
+
+async def list_operations(op: OperationContext, _: Nothing) -> OpList:
+    """List operations."""
+    return OpList(operations=tuple(_summary(record) for record in op.services.operations.list()))
+
+
+async def show_operation(op: OperationContext, params: OpParams) -> OpSummary:
+    """Show one operation."""
+    return _summary(op.services.operations.resolve(params.op_id))
+
+
+async def cancel_operation(op: OperationContext, params: OpParams) -> OpSummary:
+    """Ask an operation to stop; it undoes what it did."""
+    record = op.services.operations.resolve(params.op_id)
+    if record.finished is None:
+        record.cancel.set()
+    return _summary(record)
+
+
+def list_plugins(op: OperationContext, _: Nothing) -> PluginList:
+    """List plugins."""
+    plugins = op.services.plugins
+    lines = [
+        PluginInfo(
+            name=loaded.found.name,
+            distribution=loaded.found.distribution,
+            version=loaded.found.version,
+            builtin=loaded.found.builtin,
+            state="loaded",
+            summary=(loaded.module.__doc__ or "").strip().splitlines()[0] if loaded.module.__doc__ else "",
+        )
+        for loaded in plugins.loaded.values()
+    ]
+    lines += [
+        PluginInfo(
+            name=failed.found.name,
+            distribution=failed.found.distribution,
+            version=failed.found.version,
+            builtin=failed.found.builtin,
+            state="failed",
+            reason=failed.reason,
+            hint=failed.hint,
+        )
+        for failed in plugins.failed.values()
+    ]
+    lines += [
+        PluginInfo(
+            name=found.name,
+            distribution=found.distribution,
+            version=found.version,
+            builtin=found.builtin,
+            state="disabled",
+        )
+        for found in plugins.disabled.values()
+    ]
+    return PluginList(plugins=tuple(sorted(lines, key=lambda line: line.name)))
+
+
+def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
+    """Run every check there is, those of VMMs, networks and capabilities included."""
+    registries = op.services.registries
+    found = [(owned.plugin, owned.value) for owned in registries.checks.owned()]
+    for registry in (registries.vmms, registries.networks, registries.capabilities):
+        for owned in registry.owned():  # type: ignore[attr-defined]
+            found += [(owned.plugin, check) for check in owned.value.checks]
+    lines = [_plugin_line(failed.found.name, failed.reason, failed.hint) for failed in _failed(op)]
+    for plugin, check in found:
+        try:
+            result = check.run(op.services.commands)
+        except BangerError as error:
+            result = CheckResult(CheckStatus.FAIL, error.message, error.hint)
+        except Exception as error:
+            result = CheckResult(CheckStatus.FAIL, f"the check itself failed: {error}", f"report it to plugin {plugin}")
+        lines.append(
+            CheckLine(name=check.name, status=result.status, detail=result.detail, hint=result.hint, plugin=plugin)
+        )
+    return Diagnosis(checks=tuple(lines), ok=all(line.status is not CheckStatus.FAIL for line in lines))
+
+
+def _failed(op: OperationContext) -> list[Any]:
+    return list(op.services.plugins.failed.values())
+
+
+def _plugin_line(name: str, reason: str, hint: str) -> CheckLine:
+    return CheckLine(name=f"plugin {name}", status=CheckStatus.WARN, detail=reason, hint=hint, plugin=name)
+
+
+OPERATIONS = [
+    Operation("daemon.status", "the daemon", Nothing, DaemonStatus, status),
+    Operation("daemon.stop", "end the daemon; VMs go on", StopParams, Nothing, stop),
+    Operation("op.list", "list operations", Nothing, OpList, list_operations),
+    Operation("op.show", "show an operation", OpParams, OpSummary, show_operation),
+    Operation("op.cancel", "cancel an operation", OpParams, OpSummary, cancel_operation),
+    Operation("plugins.list", "list plugins", Nothing, PluginList, list_plugins),
+    Operation("doctor", "look at the host", Nothing, Diagnosis, diagnose),
+]

@@ -1,0 +1,300 @@
+"""Operations on VMs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from banger.daemon.choices import Choice, VmChoices, choose
+from banger.daemon.context import OperationContext
+from banger.daemon.lifecycle import (
+    STOP_TIMEOUT,
+    delete_vm,
+    kill_vm,
+    reserve,
+    resolve_vm,
+    start_vm,
+    stop_vm,
+)
+from banger.daemon.starts import open_handles, running_process, vm_paths
+from banger.errors import BangerError, ConflictError, NotFoundError, UsageError
+from banger.model.command import Operation
+from banger.model.vm import Vm, VmState
+
+#: Seconds that a guest's init gets to reach its default target.
+_SYSTEM_TIMEOUT = 120.0
+#: Bytes of a console that one call returns.
+_LOG_LIMIT = 1024 * 1024
+
+VmReference = Annotated[str, Field(min_length=1, max_length=80, description="name, id, or the first digits of one")]
+
+
+class _Params(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VmParams(_Params):
+    """One VM."""
+
+    vm: VmReference
+
+
+class VmCreateParams(VmChoices):
+    """A new VM.
+
+    ``wait``: ``agent`` returns when commands can run, ``system`` when the init's default target is reached.
+    """
+
+    start: bool = True
+    wait: Literal["agent", "system"] = "system"
+
+
+class VmDetail(BaseModel):
+    """A VM and what is true of it now."""
+
+    vm: Vm
+    notices: tuple[str, ...] = ()
+    #: ``HOST_ADDRESS:PORT -> PORT`` for each published port.
+    ports: tuple[str, ...] = ()
+    pid: int | None = None
+    accelerator: str | None = None
+    machine: str | None = None
+    #: Steps that hold something, in order, with the plugin each belongs to.
+    holds: tuple[str, ...] = ()
+    #: Steps whose plugin is not installed any more, with the package that has it.
+    orphans: tuple[str, ...] = ()
+
+
+class VmList(BaseModel):
+    """Every VM, oldest first."""
+
+    vms: tuple[Vm, ...]
+
+
+class VmStopParams(VmParams):
+    """``timeout``: seconds the guest gets to power off by itself."""
+
+    timeout: float = Field(default=STOP_TIMEOUT, ge=0, le=3600)
+
+
+class VmDeleteParams(VmParams):
+    """``force`` passes over what cannot be released and plugins that are gone."""
+
+    force: bool = False
+
+
+class VmStartParams(VmParams):
+    """``wait``: as for create."""
+
+    wait: Literal["agent", "system"] = "system"
+
+
+class VmPlan(BaseModel):
+    """The steps of a start, in order."""
+
+    steps: tuple[str, ...]
+
+
+class VmLogsParams(VmParams):
+    """``offset``: byte to read the console from; negative counts from the end."""
+
+    offset: int = 0
+
+
+class VmLogs(BaseModel):
+    """Text of the console from ``offset``; ``next`` is where to go on, ``size`` how long it is now."""
+
+    text: str
+    next: int
+    size: int
+    running: bool
+
+
+def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
+    """Create a VM and start it. A create that is cancelled leaves nothing; one that fails leaves a VM in error."""
+    choice: Choice = choose(op, params)
+    op.check_cancelled()
+    vm = reserve(op, choice, params.name)
+    op.event("reserved", name=vm.name, id=vm.id)
+    if params.start:
+        try:
+            vm = start_vm(op, vm.id, first=True)
+            _wait_system(op, vm, params.wait)
+        except Exception as error:
+            if op.cancelled():
+                _forget_cancelled(op, vm)
+            elif isinstance(error, BangerError) and error.hint is None:
+                error.hint = f"banger vm logs {vm.name}; it is kept until: banger vm delete {vm.name}"
+            raise
+    return detail(op, vm, choice.notices)
+
+
+def _forget_cancelled(op: OperationContext, vm: Vm) -> None:
+    op.record.cancel.clear()
+    delete_vm(op, vm.id)
+
+
+def start(op: OperationContext, params: VmStartParams) -> VmDetail:
+    """Start a VM that is not running."""
+    vm = start_vm(op, resolve_vm(op.services, params.vm).id)
+    _wait_system(op, vm, params.wait)
+    return detail(op, vm)
+
+
+def _wait_system(op: OperationContext, vm: Vm, wait: str) -> None:
+    if wait != "system":
+        return
+    from banger.daemon.guests import LoopGuest
+
+    op.progress("system", "waiting for the guest's services")
+    services = op.services
+    guest = LoopGuest(
+        services.loop, services.guests, vm.id, vm_paths(services, vm).channel, watch=op.check_cancelled
+    )
+    answer = guest.request("wait-system", timeout=_SYSTEM_TIMEOUT, timeout_ms=int(_SYSTEM_TIMEOUT * 1000) - 5000)
+    failed = [str(unit)[:100] for unit in answer.get("failed", [])][:20]
+    if failed:
+        op.event("notice", text=f"units that failed in the guest: {', '.join(failed)}")
+
+
+def stop(op: OperationContext, params: VmStopParams) -> VmDetail:
+    """Stop a VM through its init, bounded."""
+    return detail(op, stop_vm(op, resolve_vm(op.services, params.vm).id, timeout=params.timeout))
+
+
+def kill(op: OperationContext, params: VmParams) -> VmDetail:
+    """End a VM at once."""
+    return detail(op, kill_vm(op, resolve_vm(op.services, params.vm).id))
+
+
+def delete(op: OperationContext, params: VmDeleteParams) -> VmDetail:
+    """Delete a VM, its disks and everything it holds."""
+    vm = delete_vm(op, resolve_vm(op.services, params.vm).id, force=params.force)
+    return VmDetail(vm=vm)
+
+
+def list_vms(op: OperationContext, _: BaseModel) -> VmList:
+    """List every VM."""
+    return VmList(vms=tuple(op.services.database.vms()))
+
+
+def show(op: OperationContext, params: VmParams) -> VmDetail:
+    """Show one VM."""
+    return detail(op, resolve_vm(op.services, params.vm))
+
+
+def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
+    """Return a VM with what is true of it now."""
+    services = op.services
+    handles = open_handles(services, vm)
+    steps = services.registries.all_steps()
+    boot = handles.find("boot")
+    data: dict[str, Any] = boot.data if boot is not None and boot.live else {}
+    network = handles.find("network")
+    forwards = network.data.get("forwards", []) if network is not None and network.live else []
+    return VmDetail(
+        vm=vm,
+        notices=notices,
+        ports=tuple(f"{address}:{host} -> {guest}" for address, host, guest in forwards),
+        pid=running_process(services, vm, handles),
+        accelerator=data.get("accelerator"),
+        machine=data.get("machine"),
+        holds=tuple(f"{section.step} ({section.plugin})" for section in handles.sections if section.live),
+        orphans=tuple(
+            f"{section.step}: pip install banger-plugin-{section.plugin}"
+            for section in handles.sections
+            if section.step not in steps
+        ),
+    )
+
+
+def plan(op: OperationContext, params: VmParams) -> VmPlan:
+    """Return the numbered plan of a VM's start."""
+    vm = resolve_vm(op.services, params.vm)
+    steps = op.services.registries.plan(vm.spec.capabilities)
+    return VmPlan(steps=tuple(f"{owned.value.name} ({owned.plugin})" for owned in steps))
+
+
+def logs(op: OperationContext, params: VmLogsParams) -> VmLogs:
+    """Return a piece of a VM's console."""
+    vm = resolve_vm(op.services, params.vm)
+    try:
+        with open(vm_paths(op.services, vm).console, "rb") as file:
+            size = file.seek(0, 2)
+            begin = max(0, size + params.offset) if params.offset < 0 else min(params.offset, size)
+            file.seek(begin)
+            data = file.read(_LOG_LIMIT)
+    except FileNotFoundError:
+        raise NotFoundError(f"'{vm.name}' has no console yet", hint=f"banger vm start {vm.name}") from None
+    text = data.decode(errors="replace")
+    running = vm.state in (VmState.RUNNING, VmState.STARTING, VmState.STOPPING)
+    return VmLogs(text=text, next=begin + len(data), size=size, running=running)
+
+
+class ExecOpenParams(VmParams):
+    """A command to run in a VM; answered with a token for ``stream.sock``.
+
+    ``remove``: delete the VM when the client goes away before the command ended.
+    """
+
+    argv: tuple[str, ...] = Field(min_length=1, max_length=4096)
+    env: dict[str, str] = Field(default_factory=dict, max_length=1024)
+    cwd: str | None = Field(default=None, max_length=4096)
+    user: str | None = Field(default=None, max_length=256)
+    tty: bool = False
+    rows: int = Field(default=24, ge=1, le=65535)
+    columns: int = Field(default=80, ge=1, le=65535)
+    remove: bool = False
+
+
+class StreamToken(BaseModel):
+    """Good for one connection to ``socket`` within ten seconds: send ``BANGER/1 <token>`` and a newline."""
+
+    token: str
+    socket: str
+    vm: str
+
+
+async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken:
+    """Prepare a command's stream."""
+    services = op.services
+    vm = resolve_vm(services, params.vm)
+    if vm.state is not VmState.RUNNING:
+        raise ConflictError(f"'{vm.name}' is {vm.state}, not running", hint=f"banger vm start {vm.name}")
+    if not params.argv[0]:
+        raise UsageError("the command's name is empty", hint="banger vm exec VM -- COMMAND")
+    request: dict[str, Any] = {
+        "op": "exec",
+        "argv": list(params.argv),
+        "env": params.env,
+        "tty": params.tty,
+        "rows": params.rows,
+        "cols": params.columns,
+    }
+    request |= {key: value for key, value in (("cwd", params.cwd), ("user", params.user)) if value is not None}
+    abandoned = (lambda: _remove_abandoned(op, vm)) if params.remove else None
+    token = services.streams.issue(vm.id, vm_paths(services, vm).channel, "vm.exec", request, abandoned)
+    return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
+
+
+def _remove_abandoned(op: OperationContext, vm: Vm) -> None:
+    op.services.loop.run_in_executor(op.services.pool, delete_vm, op, vm.id)
+
+
+class Empty(_Params):
+    """Nothing."""
+
+
+OPERATIONS = [
+    Operation("vm.create", "create a VM and start it", VmCreateParams, VmDetail, create),
+    Operation("vm.start", "start a VM", VmStartParams, VmDetail, start),
+    Operation("vm.stop", "stop a VM through its init", VmStopParams, VmDetail, stop),
+    Operation("vm.kill", "end a VM at once", VmParams, VmDetail, kill),
+    Operation("vm.delete", "delete a VM and its disks", VmDeleteParams, VmDetail, delete),
+    Operation("vm.list", "list VMs", Empty, VmList, list_vms),
+    Operation("vm.show", "show a VM", VmParams, VmDetail, show),
+    Operation("vm.plan", "the steps of a VM's start", VmParams, VmPlan, plan),
+    Operation("vm.logs", "a VM's console", VmLogsParams, VmLogs, logs),
+    Operation("vm.exec.open", "prepare a command's stream", ExecOpenParams, StreamToken, open_exec),
+]

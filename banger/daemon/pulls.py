@@ -1,0 +1,294 @@
+"""Pulling images and kernels into the store: staged, checked, named by digest, published with one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from banger.config.paths import make_private
+from banger.daemon.context import OperationContext
+from banger.errors import ConflictError, ImageError, KernelError, NotFoundError
+from banger.host.disk import allocated_bytes, digest_file
+from banger.model.image import Image, Kernel
+from banger.model.name import check_ref_name, unknown_hint
+from banger.model.source import ImageSource, KernelSource, PulledImage, PulledKernel
+from banger.registry import Registry
+
+if TYPE_CHECKING:
+    from banger.host.command import Commands
+    from banger.host.disk import Disks
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", ImageSource, KernelSource)
+T = TypeVar("T", Image, Kernel)
+
+
+class StagedPull:
+    """A pull under way: :class:`banger.model.source.PullContext` for sources."""
+
+    def __init__(self, op: OperationContext, staging: Path, cache: Path, prefix: str) -> None:
+        self.staging = staging
+        self.cache = cache
+        self.commands: Commands = op.services.commands
+        self.disks: Disks = op.services.disks
+        self.arch = platform.machine()
+        self._op = op
+        self._prefix = prefix
+
+    def progress(
+        self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
+    ) -> None:
+        self._op.progress(f"{self._prefix}: {stage}", detail, done=done, total=total)
+
+    def cancelled(self) -> bool:
+        return self._op.cancelled()
+
+
+class Catalogue:
+    """What is in the store, and how to get what is not."""
+
+    def __init__(self, op: OperationContext) -> None:
+        self._op = op
+        self._services = op.services
+
+    def find_image(self, reference: str) -> Image | None:
+        """Return the stored image that a name, reference or digest means, if it is there."""
+        return next(
+            (
+                image
+                for image in self._services.database.images()
+                if reference in (image.name, image.source, image.digest)
+            ),
+            None,
+        )
+
+    def find_kernel(self, reference: str) -> Kernel | None:
+        """Return the stored kernel that a name, reference or digest means, if it is there."""
+        return next(
+            (
+                kernel
+                for kernel in self._services.database.kernels()
+                if reference in (kernel.name, kernel.source, kernel.digest)
+            ),
+            None,
+        )
+
+    def ensure_image(self, reference: str) -> Image:
+        """Return an image, pulling it first when it is not there."""
+        return self.find_image(reference) or self.pull_image(reference, None)
+
+    def ensure_kernel(self, reference: str) -> Kernel:
+        """Return a kernel, pulling it first when it is not there."""
+        return self.find_kernel(reference) or self.pull_kernel(reference, None)
+
+    def resolve_image(self, reference: str) -> None:
+        """Raise unless the image is there or some source can get it."""
+        if self.find_image(reference) is None:
+            self._resolve_source(self._services.registries.image_sources, reference, "image")
+
+    def resolve_kernel(self, reference: str) -> None:
+        """Raise unless the kernel is there or some source can get it."""
+        if self.find_kernel(reference) is None:
+            self._resolve_source(self._services.registries.kernel_sources, reference, "kernel")
+
+    def pull_image(self, reference: str, name: str | None) -> Image:
+        """Get an image; ConflictError when its name is taken, before anything is fetched."""
+        source, rest = self._resolve_source(self._services.registries.image_sources, reference, "image")
+        name = check_ref_name(name or source.default_name(rest), "an image")
+        with self._services.locks.hold("pull", f"image {name}", cancelled=self._op.cancelled):
+            there = self.find_image(name)
+            if there is not None:
+                return _same(there, f"{source.scheme}:{rest}")
+            with self._staged(f"image {name}", source.scheme) as pull:
+                pull.progress("start", "this happens once")
+                return self._publish_image(pull, name, source, rest, source.pull(rest, pull))
+
+    def pull_kernel(self, reference: str, name: str | None) -> Kernel:
+        """Get a kernel; ConflictError when its name is taken, before anything is fetched."""
+        source, rest = self._resolve_source(self._services.registries.kernel_sources, reference, "kernel")
+        name = check_ref_name(name or source.default_name(rest), "a kernel")
+        with self._services.locks.hold("pull", f"kernel {name}", cancelled=self._op.cancelled):
+            there = self.find_kernel(name)
+            if there is not None:
+                return _same(there, f"{source.scheme}:{rest}")
+            with self._staged(f"kernel {name}", source.scheme) as pull:
+                pull.progress("start", "this happens once")
+                return self._publish_kernel(pull, name, source, rest, source.pull(rest, pull))
+
+    def _staged(self, prefix: str, scheme: str) -> _Staging:
+        paths = self._services.paths
+        staging = make_private(paths.staging) / uuid.uuid4().hex
+        return _Staging(StagedPull(self._op, staging, paths.cache / "sources" / scheme, prefix))
+
+    def _resolve_source(
+        self, sources: Registry[S], reference: str, what: str
+    ) -> tuple[S, str]:
+        scheme, colon, rest = reference.partition(":")
+        if colon:
+            source = sources.resolve(scheme)
+            source.default_name(rest)
+            return source, rest
+        for source in sources.values():
+            for known in source.known:
+                if source.default_name(known) == reference:
+                    return source, known
+        stored = self._services.database.images() if what == "image" else self._services.database.kernels()
+        names = {thing.name for thing in stored}
+        names |= {source.default_name(known) for source in sources.values() for known in source.known}
+        raise NotFoundError(
+            f"there is no {what} '{reference[:80]}'", hint=unknown_hint(reference, names, f"see: banger {what} list")
+        )
+
+    def _publish_image(
+        self, pull: StagedPull, name: str, source: ImageSource, rest: str, pulled: PulledImage
+    ) -> Image:
+        _check_inside(pull.staging, pulled.rootfs, ImageError)
+        pull.progress("check", "reading it once for its digest")
+        digest = digest_file(pulled.rootfs, cancelled=pull.cancelled)
+        image = Image(
+            name=name,
+            digest=digest,
+            distro=pulled.distro,
+            arch=pull.arch,
+            source=f"{source.scheme}:{rest}",
+            kernel_ref=pulled.kernel_ref,
+            root_uuid=pull.disks.read_uuid(pulled.rootfs),
+            allocated_bytes=allocated_bytes(pulled.rootfs),
+            size_bytes=pulled.rootfs.stat().st_size,
+            env=dict(pulled.env),
+            created_at=datetime.now(UTC),
+        )
+        directory = content_dir(self._services.paths.images, digest)
+        target = make_private(pull.staging / "publish")
+        pulled.rootfs.rename(target / "rootfs.ext4")
+        if pulled.work_seed is not None:
+            pulled.work_seed.rename(target / "work-seed")
+        (target / "rootfs.ext4").chmod(0o400)
+        self._publish(target, directory, image)
+        return image
+
+    def _publish_kernel(
+        self, pull: StagedPull, name: str, source: KernelSource, rest: str, pulled: PulledKernel
+    ) -> Kernel:
+        _check_inside(pull.staging, pulled.vmlinuz, KernelError)
+        target = make_private(pull.staging / "publish")
+        digest = _kernel_digest(pulled)
+        modules_uuid = None
+        if pulled.modules is not None:
+            pull.progress("modules", "making the modules disk")
+            modules_uuid = str(uuid.uuid4())
+            size = _tree_mib(pulled.modules)
+            pull.disks.make_ext4(
+                target / "modules.ext4", size, uuid=modules_uuid, label="banger-modules", content=pulled.modules
+            )
+            (target / "modules.ext4").chmod(0o400)
+        pulled.vmlinuz.rename(target / "vmlinuz")
+        kernel = Kernel(
+            name=name,
+            digest=digest,
+            release=pulled.release,
+            distro=pulled.distro,
+            arch=pull.arch,
+            source=f"{source.scheme}:{rest}",
+            modules_uuid=modules_uuid,
+            allocated_bytes=sum(allocated_bytes(file) for file in target.iterdir()),
+            created_at=datetime.now(UTC),
+        )
+        self._publish(target, content_dir(self._services.paths.kernels, digest), kernel)
+        return kernel
+
+    def _publish(self, target: Path, directory: Path, record: Image | Kernel) -> None:
+        """Rename into place, then insert the row; a directory without a row is an orphan that reconcile removes."""
+        (target / "manifest.json").write_text(record.model_dump_json(indent=1))
+        make_private(directory.parent)
+        database = self._services.database
+        known = [*database.images(), *database.kernels()]
+        if any(other.digest == record.digest for other in known):
+            raise ConflictError(f"the same content is in the store as '{_name_of(known, record.digest)}'")
+        if directory.exists():
+            remove_tree(directory)
+        os.sync()
+        target.rename(directory)
+        try:
+            if isinstance(record, Image):
+                database.add_image(record)
+            else:
+                database.add_kernel(record)
+        except BaseException:
+            remove_tree(directory)
+            raise
+
+
+class _Staging:
+    """A staging directory that is gone afterwards, whatever happened."""
+
+    def __init__(self, pull: StagedPull) -> None:
+        self._pull = pull
+
+    def __enter__(self) -> StagedPull:
+        make_private(self._pull.staging)
+        self._pull.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._pull
+
+    def __exit__(self, *_: object) -> None:
+        remove_tree(self._pull.staging)
+
+
+def _same(there: T, source: str) -> T:
+    if there.source != source:
+        raise ConflictError(
+            f"'{there.name}' exists and comes from {there.source}", hint="choose another name with --name"
+        )
+    return there
+
+
+def _name_of(known: list[Image | Kernel], digest: str) -> str:
+    return next(record.name for record in known if record.digest == digest)
+
+
+def content_dir(base: Path, digest: str) -> Path:
+    """Return the directory of content with a digest."""
+    return base / digest.removeprefix("sha256:")[:32]
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory of ours and all in it; nothing happens when it is not there."""
+
+    def failed(function: object, path: str, error: BaseException) -> None:
+        if not isinstance(error, FileNotFoundError):
+            log.error("%s could not be removed: %s", path, error)
+
+    for path, folders, _ in os.walk(directory):
+        for folder in folders:
+            inner = os.path.join(path, folder)
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o700)
+    shutil.rmtree(directory, onerror=lambda f, p, info: failed(f, p, info[1]))
+
+
+def _check_inside(staging: Path, path: Path, kind: type[ImageError] | type[KernelError]) -> None:
+    if not path.is_file() or path.is_symlink() or staging not in path.parents:
+        raise kind(f"the source left no file at {path.name}", hint="this is a fault of the plugin: report it")
+
+
+def _kernel_digest(pulled: PulledKernel) -> str:
+    total = hashlib.sha256(pulled.vmlinuz.read_bytes())
+    if pulled.modules is not None:
+        for file in sorted(path for path in pulled.modules.rglob("*") if path.is_file()):
+            total.update(str(file.relative_to(pulled.modules)).encode() + b"\0")
+            total.update(hashlib.sha256(file.read_bytes()).digest())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _tree_mib(tree: Path) -> int:
+    """Return a size in MiB that holds a tree with ext4's own needs."""
+    used = sum(-(-path.lstat().st_size // 4096) * 4096 + 512 for path in tree.rglob("*"))
+    return used * 11 // 10 // (1024 * 1024) + 16

@@ -1,0 +1,201 @@
+"""One VM's start as the daemon runs it: the context that steps get, and the plan carried out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from banger.config.paths import make_private
+from banger.daemon.context import OperationContext
+from banger.daemon.guests import LoopGuest
+from banger.daemon.pulls import content_dir
+from banger.daemon.services import Services
+from banger.errors import BangerError, GuestError, NotFoundError, VmmError
+from banger.model.capability import Capability
+from banger.model.image import Image, Kernel
+from banger.model.network import NetAttachment, NetworkMode
+from banger.model.vm import Vm
+from banger.model.vmm import Vmm
+from banger.registry import Owned
+from banger.start.context import UndoContext, VmPaths
+from banger.start.run import run_plan
+from banger.start.step import StartStep
+from banger.store.handles import Handles, Section
+
+log = logging.getLogger(__name__)
+
+#: Bytes of the console that an error about a dead VM looks at.
+_CONSOLE_TAIL = 16384
+
+
+def vm_paths(services: Services, vm: Vm) -> VmPaths:
+    """Return where a VM's files are; makes nothing."""
+    paths = services.paths
+    return VmPaths(
+        directory=paths.vms / vm.id,
+        sockets=paths.sockets / vm.id[:8],
+        image_dir=content_dir(paths.images, vm.image),
+        kernel_dir=content_dir(paths.kernels, vm.kernel),
+        cache=paths.cache,
+    )
+
+
+def open_handles(services: Services, vm: Vm) -> Handles:
+    """Return a VM's handles, from its file or, when that is lost, from the copy in its row."""
+    database = services.database
+    return Handles(
+        services.paths.vms / vm.id / "handles.json",
+        lambda content: database.set_handles(vm.id, content),
+        database.handles(vm.id),
+    )
+
+
+def undo_factory(services: Services, vm: Vm) -> Callable[[Section], UndoContext]:
+    """Return what makes the context of an undo, for each section."""
+    paths, registries = vm_paths(services, vm), services.registries
+
+    def make(section: Section) -> UndoContext:
+        return UndoContext(vm, section.data, paths, services.commands, registries.vmms, registries.networks)
+
+    return make
+
+
+def running_process(services: Services, vm: Vm, handles: Handles) -> int | None:
+    """Return the process id of a VM's live VMM, or None."""
+    section = handles.find("boot")
+    if section is None:
+        return None
+    vmm = services.registries.vmms.get(str(section.data.get("vmm", vm.spec.vmm)))
+    return vmm.find_process(section.data, vm.id) if vmm is not None else None
+
+
+class Start:
+    """One start: shared by the contexts of its steps."""
+
+    def __init__(self, op: OperationContext, vm: Vm, *, first: bool) -> None:
+        services = op.services
+        self.op = op
+        self.vm = vm
+        self.first = first
+        self.paths = vm_paths(services, vm)
+        self.image = _record(services.database.images(), vm.image, "image", vm.image_name)
+        self.kernel = _record(services.database.kernels(), vm.kernel, "kernel", vm.kernel_name)
+        self.vmm = services.registries.vmms.resolve(vm.spec.vmm)
+        self.network = services.registries.networks.resolve(vm.spec.network)
+        self.capabilities = tuple(
+            (services.registries.capabilities.resolve(name), options)
+            for name, options in sorted(vm.spec.capabilities.items())
+        )
+        self.attachment: NetAttachment | None = None
+
+    def run(self) -> dict[str, float]:
+        """Run the plan; seconds per step. On failure everything run is taken back before this raises."""
+        services = self.op.services
+        make_private(self.paths.directory)
+        make_private(self.paths.sockets)
+        plan = services.registries.plan(self.vm.spec.capabilities)
+        self.handles = open_handles(services, self.vm)
+        return run_plan(
+            plan,
+            self.handles,
+            self.op.op_id,
+            lambda owned, section: StepContext(self, owned, section),
+            undo_factory(services, self.vm),
+            forget=self.first,
+        )
+
+    def watch(self) -> None:
+        """Raise when waiting for the guest makes no sense any more."""
+        self.op.check_cancelled()
+        if running_process(self.op.services, self.vm, self.handles) is None:
+            said = last_words(self.paths.console)
+            raise VmmError(
+                f"the VM ended while it booted{': ' + said if said else ''}",
+                hint=f"banger vm logs {self.vm.name}",
+            )
+
+
+class StepContext:
+    """:class:`banger.start.context.StartContext` of one step."""
+
+    def __init__(self, start: Start, owned: Owned[StartStep], section: Section) -> None:
+        self._start, self._owned, self._section = start, owned, section
+        self.vm: Vm = start.vm
+        self.image: Image = start.image
+        self.kernel: Kernel = start.kernel
+        self.paths: VmPaths = start.paths
+        self.commands = start.op.services.commands
+        self.disks = start.op.services.disks
+        self.vmm: Vmm = start.vmm
+        self.network: NetworkMode = start.network
+        self.capabilities: tuple[tuple[Capability, Mapping[str, Any]], ...] = start.capabilities
+        self.first_start = start.first
+
+    @property
+    def attachment(self) -> NetAttachment | None:
+        return self._start.attachment
+
+    @attachment.setter
+    def attachment(self, value: NetAttachment | None) -> None:
+        self._start.attachment = value
+
+    @property
+    def guest(self) -> LoopGuest:
+        services = self._start.op.services
+        return LoopGuest(services.loop, services.guests, self.vm.id, self.paths.channel, self._start.watch)
+
+    def settings(self, plugin: str) -> BaseModel:
+        return self._start.op.services.plugin_settings.get(plugin)
+
+    def options(self, capability: str) -> Mapping[str, Any]:
+        return self.vm.spec.capabilities.get(capability, {})
+
+    def record(self, key: str, value: Any) -> None:
+        self._section.data[key] = value
+        self._start.handles.save()
+
+    def recorded(self) -> Mapping[str, Any]:
+        return dict(self._section.data)
+
+    def progress(
+        self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
+    ) -> None:
+        self._start.op.progress(stage, detail, done=done, total=total)
+
+
+def _record(records: list[Any], digest: str, what: str, name: str) -> Any:
+    for record in records:
+        if record.digest == digest:
+            return record
+    raise NotFoundError(f"the {what} '{name}' this VM is pinned to is gone", hint=f"banger {what} list")
+
+
+def last_words(console: Path) -> str:
+    """Return the line of a console most likely to say why the guest ended, cleaned and cut, or nothing."""
+    try:
+        with open(console, "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _CONSOLE_TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    lines = ["".join(char for char in line if char.isprintable()).strip() for line in lines]
+    for mark in ("banger-agent: ", "Kernel panic", "qemu-system"):
+        found = [line for line in lines if mark in line]
+        if found:
+            return found[-1][-300:]
+    return next((line[-300:] for line in reversed(lines) if line), "")
+
+
+def explain_silence(error: GuestError, vm: Vm, accelerator: str) -> BangerError:
+    """Return the error for a guest that never spoke: the accelerator is a suspect."""
+    other = "tcg" if accelerator == "kvm" else "kvm"
+    return GuestError(
+        f"{error.message}; the accelerator ({accelerator}) may be at fault",
+        hint=f"try: banger vm run --accel {other}; the console: banger vm logs {vm.name}",
+        step=error.step,
+        plugin=error.plugin,
+    )

@@ -1,0 +1,155 @@
+"""Interactive streams: ``stream.sock``, one-use tokens, and a relay that never looks into a payload.
+
+A client sends ``BANGER/1 <token>\\n`` and from then on speaks the agent's frame protocol, always as stream 1. Credits
+stay end to end: what the daemon holds for one stream is bounded by the window the client granted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from banger.daemon.context import OperationRecord, current_op
+from banger.errors import BangerError, GuestError, UsageError
+from banger.guest import wire
+
+if TYPE_CHECKING:
+    from banger.daemon.services import Services
+    from banger.guest.channel import GuestChannel, GuestStream
+
+log = logging.getLogger(__name__)
+
+#: Seconds a token is good for.
+TOKEN_SECONDS = 10.0
+#: Tokens that may wait to be redeemed, all clients together.
+_TOKENS = 256
+#: The greeting's longest form, bytes.
+_GREETING_LIMIT = 128
+#: The client's stream id.
+CLIENT_STREAM = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a token stands for: a request to a guest's agent.
+
+    :param abandoned: called when the client went away before the remote side ended.
+    """
+
+    vm_id: str
+    socket: Any
+    request: dict[str, Any]
+    name: str
+    deadline: float
+    abandoned: Callable[[], None] | None = None
+
+
+class Streams:
+    """Tokens waiting and streams open. Lives on the daemon's loop."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._tickets: dict[str, Ticket] = {}
+
+    def issue(
+        self, vm_id: str, socket: Any, name: str, request: dict[str, Any], abandoned: Callable[[], None] | None = None
+    ) -> str:
+        """Return a new token for one stream; the oldest waiting one falls out when there are too many."""
+        now = time.monotonic()
+        self._tickets = {token: ticket for token, ticket in self._tickets.items() if ticket.deadline > now}
+        while len(self._tickets) >= _TOKENS:
+            del self._tickets[next(iter(self._tickets))]
+        token = secrets.token_urlsafe(24)
+        self._tickets[token] = Ticket(vm_id, socket, request, name, now + TOKEN_SECONDS, abandoned)
+        return token
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection of ``stream.sock``."""
+        record: OperationRecord | None = None
+        try:
+            ticket = await self._redeem(reader)
+            record = self._services.operations.begin(ticket.name)
+            current_op.set(record.id)
+            await self._relay(ticket, reader, writer)
+            record.finish(result={})
+        except BangerError as error:
+            error.op_id = record.id if record else None
+            problem = error.to_problem()
+            if record is not None:
+                record.finish(error=problem)
+            _send_error(writer, problem)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            if record is not None:
+                record.finish(error={"detail": "the client went away"})
+        except Exception as error:
+            log.exception("a stream failed")
+            if record is not None:
+                record.finish(error={"detail": str(error)})
+        finally:
+            writer.close()
+
+    async def _redeem(self, reader: asyncio.StreamReader) -> Ticket:
+        try:
+            line = await asyncio.wait_for(reader.readuntil(b"\n"), TOKEN_SECONDS)
+        except (TimeoutError, asyncio.LimitOverrunError) as error:
+            raise UsageError("no token came") from error
+        magic, _, token = line[:_GREETING_LIMIT].decode("ascii", "replace").strip().partition(" ")
+        ticket = self._tickets.pop(token, None)
+        if magic != "BANGER/1" or ticket is None or ticket.deadline < time.monotonic():
+            raise UsageError("the stream's token is unknown, used or too old", hint="run the command again")
+        return ticket
+
+    async def _relay(self, ticket: Ticket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        channel: GuestChannel = await self._services.guests.channel(ticket.vm_id, ticket.socket, 10.0)
+        request = dict(ticket.request)
+        stream = await channel.open(request.pop("op"), **request)
+        writer.write(wire.encode(wire.Frame(wire.ACCEPT, CLIENT_STREAM, 0, wire.dump_json(stream.accept))))
+        up = asyncio.create_task(_client_to_guest(reader, stream))
+        down = asyncio.create_task(_guest_to_client(stream, writer))
+        try:
+            await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+            if down.done():
+                down.result()
+            else:
+                log.info("the client of %s went away", ticket.name)
+                if ticket.abandoned is not None:
+                    ticket.abandoned()
+                up.result()
+        finally:
+            for task in (up, down):
+                task.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            await stream.close()
+
+
+async def _client_to_guest(reader: asyncio.StreamReader, stream: GuestStream) -> None:
+    parser = wire.Parser()
+    while data := await reader.read(65536):
+        for frame in parser.feed(data):
+            if frame.stream != CLIENT_STREAM or frame.type not in wire.CLIENT_FRAMES:
+                raise UsageError("the client broke the stream protocol")
+            await stream.send_frame(frame)
+
+
+async def _guest_to_client(stream: GuestStream, writer: asyncio.StreamWriter) -> None:
+    while True:
+        frame = await stream.read_frame()
+        writer.write(wire.encode(frame._replace(stream=CLIENT_STREAM)))
+        await writer.drain()
+        if frame.type in wire.FINAL_FRAMES:
+            return
+
+
+def _send_error(writer: asyncio.StreamWriter, problem: dict[str, Any]) -> None:
+    if not writer.is_closing():
+        writer.write(wire.encode(wire.Frame(wire.ERROR, CLIENT_STREAM, 0, wire.dump_json(problem))))
+
+
+def guest_gone(name: str) -> GuestError:
+    """Return the error for a guest that vanished under a stream."""
+    return GuestError(f"the connection to '{name}' was lost", hint=f"banger vm show {name}")

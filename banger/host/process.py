@@ -1,0 +1,90 @@
+"""Processes of the host that outlive the daemon: known by id *and* start time, ended without a race."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def process_start_time(pid: int) -> int | None:
+    """Return a process's start time in clock ticks since boot (proc(5), stat field 22); None when there is none.
+
+    A zombie counts as gone: nothing of it is left to release.
+    """
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_process_alive(pid: int, start_time: int | None) -> bool:
+    """Tell whether ``pid`` is still the process that started at ``start_time``."""
+    return start_time is not None and process_start_time(pid) == start_time
+
+
+def find_process(*words: str) -> int | None:
+    """Return the id of this user's process that has each of ``words`` as a whole argument; None when there is none."""
+    wanted = {os.fsencode(word) for word in words}
+    uid = os.getuid()
+    for entry in os.scandir(_PROC):
+        if not entry.name.isdigit():
+            continue
+        try:
+            if entry.stat().st_uid != uid:
+                continue
+            arguments = (_PROC / entry.name / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted <= set(arguments) and process_start_time(int(entry.name)) is not None:
+            return int(entry.name)
+    return None
+
+
+def kill_process(
+    pid: int, start_time: int | None, *, signals: tuple[int, ...] = (signal.SIGKILL,), patience: float = 5.0
+) -> bool:
+    """End a process, each signal in turn with ``patience`` seconds between; true when it is gone.
+
+    :param start_time: the process is left alone unless it started then.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (ProcessLookupError, OSError):
+        return not is_process_alive(pid, start_time)
+    try:
+        for number in signals:
+            if not is_process_alive(pid, start_time):
+                return True
+            try:
+                signal.pidfd_send_signal(pidfd, number)
+            except ProcessLookupError:
+                return True
+            if _wait_gone(pidfd, pid, patience):
+                return True
+        return not is_process_alive(pid, start_time)
+    finally:
+        os.close(pidfd)
+
+
+def _wait_gone(pidfd: int, pid: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    gone = bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+    reap_process(pid)
+    return gone
+
+
+def reap_process(pid: int) -> None:
+    """Collect the status of a process that ended, if it was our child."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass

@@ -1,0 +1,226 @@
+"""The core's own steps: what every start does, in the order of this file.
+
+    preflight | root-disk | (capabilities' disks) | disks-ready | network | net-ready | boot | booted | guest | guest-ready
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from banger.errors import HostError
+from banger.model.capability import GuestMount
+from banger.model.check import CheckStatus
+from banger.model.vmm import Drive, LaunchSpec, VmmProbe
+from banger.start.context import StartContext, UndoContext
+from banger.start.step import StartStep
+
+#: Seconds to the agent's first word. A stock kernel under software emulation needs about 1.5 on an idle machine.
+AGENT_TIMEOUT = 60.0
+#: Seconds from there to the milestone ``guest-ready``: mounts, network, identity.
+READY_TIMEOUT = 60.0
+#: MiB that stay free on the host's disk: below this a start is refused rather than stalled half-way.
+_SPARE_MIB = 256
+
+
+def check_host(ctx: StartContext) -> None:
+    """Refuse what cannot work, before anything is made."""
+    groups = (ctx.vmm.checks, ctx.network.checks, *(capability.checks for capability, _ in ctx.capabilities))
+    for check in (check for group in groups for check in group):
+        result = check.run(ctx.commands)
+        if result.status is CheckStatus.FAIL:
+            raise HostError(f"{check.name}: {result.detail}", hint=result.hint or "see: banger doctor")
+    free = shutil.disk_usage(ctx.paths.directory).free // (1024 * 1024)
+    if free < _SPARE_MIB:
+        raise HostError(
+            f"{free} MiB are free where VMs are kept ({ctx.paths.directory.parent}), {_SPARE_MIB} MiB are needed",
+            hint="free some space; banger image list shows what images take",
+        )
+
+
+def make_root_disk(ctx: StartContext) -> None:
+    """Make the private copy-on-write view of the image, at the first start only."""
+    overlay = _root_disk(ctx.paths.directory)
+    if ctx.recorded().get("made") and overlay.exists():
+        return
+    ctx.record("path", str(overlay))
+    ctx.disks.make_overlay(overlay, ctx.paths.rootfs, ctx.vm.spec.overlay_mib)
+    ctx.record("made", True)
+
+
+def remove_root_disk(ctx: UndoContext) -> None:
+    """Remove the root disk."""
+    _root_disk(ctx.paths.directory).unlink(missing_ok=True)
+
+
+def _root_disk(directory: Path) -> Path:
+    return directory / "root.qcow2"
+
+
+def prepare_network(ctx: StartContext) -> None:
+    """Let the network mode make the attachment."""
+    ctx.record("mode", ctx.network.name)
+    ctx.attachment = ctx.network.prepare(ctx)
+
+
+def release_network(ctx: UndoContext) -> None:
+    """Let the network mode take it back."""
+    mode = ctx.networks.get(str(ctx.section.get("mode", ctx.vm.spec.network)))
+    if mode is not None:
+        mode.release(ctx)
+
+
+def boot(ctx: StartContext) -> None:
+    """Build the initramfs and the command line, and launch the VMM."""
+    probe = ctx.vmm.probe(ctx.commands, ctx.vm.spec.accel)
+    spec = _launch_spec(ctx, probe)
+    plan = ctx.vmm.build(spec, probe)
+    ctx.record("vmm", ctx.vmm.name)
+    ctx.record("accelerator", plan.accelerator)
+    ctx.record("machine", plan.machine)
+    ctx.progress("boot", f"{ctx.vmm.name} {plan.machine}, {plan.accelerator}")
+    ctx.vmm.launch(ctx, spec, plan)
+
+
+def kill_vmm(ctx: UndoContext) -> None:
+    """End the VMM, whatever state it is in."""
+    vmm = ctx.vmms.get(str(ctx.section.get("vmm", ctx.vm.spec.vmm)))
+    if vmm is not None:
+        vmm.kill(ctx)
+    (ctx.paths.directory / "initrd").unlink(missing_ok=True)
+    (ctx.paths.directory / "vmlinuz").unlink(missing_ok=True)
+
+
+def _launch_spec(ctx: StartContext, probe: VmmProbe) -> LaunchSpec:
+    drives = [Drive("root", _root_disk(ctx.paths.directory), "qcow2")]
+    if ctx.kernel.modules_uuid is not None:
+        drives.append(Drive("modules", ctx.paths.modules, readonly=True))
+    for capability, options in ctx.capabilities:
+        if capability.drives is not None:
+            drives.extend(capability.drives(ctx, options))
+    spec = ctx.vm.spec
+    return LaunchSpec(
+        vm_id=ctx.vm.id,
+        name=ctx.vm.name,
+        vcpu=spec.vcpu,
+        memory_mib=spec.memory_mib,
+        accel=spec.accel,
+        kernel=ctx.paths.vmlinuz,
+        initrd=_make_initrd(ctx),
+        drives=tuple(drives),
+        attachment=ctx.attachment,
+        directory=ctx.paths.directory,
+        sockets=ctx.paths.sockets,
+        channel=ctx.paths.channel,
+        console=ctx.paths.console,
+    )
+
+
+def _make_initrd(ctx: StartContext) -> Path:
+    """Append this VM's configuration to the cached archive of its kernel, agent and module set."""
+    from banger.guest.initramfs import config_archive
+
+    base = _base_initrd(ctx)
+    initrd = ctx.paths.directory / "initrd"
+    with open(initrd, "wb") as file, open(base, "rb") as source:
+        shutil.copyfileobj(source, file, 1024 * 1024)
+        file.write(config_archive(guest_config(ctx)))
+    return initrd
+
+
+def _base_initrd(ctx: StartContext) -> Path:
+    from banger.guest.initramfs import agent_binary, write_base
+    from banger.guest.modules import decompress_module, resolve_modules
+
+    agent = agent_binary(ctx.kernel.arch)
+    names = ctx.vmm.guest_modules
+    info = agent.stat()
+    identity = json.dumps([ctx.kernel.digest, str(agent), info.st_mtime_ns, info.st_size, names])
+    key = hashlib.sha256(identity.encode()).hexdigest()[:24]
+    base = ctx.paths.cache / "initramfs" / f"{key}.cpio"
+    if base.exists():
+        return base
+    base.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    modules: list[tuple[str, bytes]] = []
+    if ctx.kernel.modules_uuid is not None:
+        disk, read = ctx.paths.modules, ctx.disks.read_file
+        dep, builtin = read(disk, "modules.dep").decode(), read(disk, "modules.builtin").decode()
+        for path in resolve_modules(names, modules_dep=dep, modules_builtin=builtin):
+            modules.append((Path(path).name, decompress_module(path, read(disk, path))))
+    write_base(base, agent, modules)
+    return base
+
+
+def guest_config(ctx: StartContext) -> dict[str, Any]:
+    """Return what the agent is told: identity and mounts, no secret."""
+    mounts: list[GuestMount] = []
+    for capability, options in ctx.capabilities:
+        if capability.guest_config is not None:
+            mounts.extend(capability.guest_config(ctx, options).mounts)
+    interface = ctx.attachment.interface if ctx.attachment is not None else None
+    return {
+        "version": 1,
+        "hostname": ctx.vm.name,
+        "machine_id": ctx.vm.id,
+        "root": {"uuid": ctx.image.root_uuid, "readonly": False},
+        "modules_disk": (
+            {"uuid": ctx.kernel.modules_uuid, "kernel_release": ctx.kernel.release}
+            if ctx.kernel.modules_uuid
+            else None
+        ),
+        "mounts": [
+            {"uuid": mount.uuid, "target": mount.target, "fstype": mount.fstype, "options": mount.options}
+            for mount in mounts
+        ],
+        "network": (
+            {
+                "mac": interface.mac,
+                "address": interface.address,
+                "gateway": interface.gateway,
+                "dns": list(interface.dns),
+                "search": list(interface.search),
+                "mtu": interface.mtu,
+            }
+            if interface is not None
+            else None
+        ),
+        "init": "auto",
+        "channel": {"kind": ctx.vmm.features.guest_channel, "name": "org.banger.agent"},
+    }
+
+
+def identify_guest(ctx: StartContext) -> None:
+    """Reach the agent, tell it who it is, and wait until network and mounts are up."""
+    ctx.progress("agent", "waiting for the guest")
+    ctx.guest.connect(AGENT_TIMEOUT)
+    ctx.guest.request("identify", timeout=READY_TIMEOUT, **guest_config(ctx), **_fresh())
+    ctx.guest.wait_ready(READY_TIMEOUT)
+
+
+def _fresh() -> dict[str, Any]:
+    """What only the host knows at this moment: the time, and randomness of its own for the guest's pool."""
+    import base64
+    import secrets
+
+    return {"clock_ns": time.time_ns(), "seed": base64.b64encode(secrets.token_bytes(64)).decode()}
+
+
+def new_uuid() -> str:
+    """Return a random UUID for a file system."""
+    return str(uuid.uuid4())
+
+
+SPINE = (
+    StartStep("check-host", check_host, before=("preflight",)),
+    StartStep(
+        "root-disk", make_root_disk, after=("preflight",), before=("disks-ready",), remove=remove_root_disk
+    ),
+    StartStep("network", prepare_network, after=("disks-ready",), before=("net-ready",), undo=release_network),
+    StartStep("boot", boot, after=("net-ready",), before=("booted",), undo=kill_vmm),
+    StartStep("guest", identify_guest, after=("booted",), before=("guest-ready",)),
+)

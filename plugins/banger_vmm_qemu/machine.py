@@ -1,0 +1,88 @@
+"""A VM as a QEMU command line. Paths may hold anything but NUL."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from banger.api import Drive, LaunchPlan, LaunchSpec, QemuUser, VmmError, VmmProbe
+from banger_vmm_qemu.probe import PROGRAM
+from banger_vmm_qemu.tsc import measure_tsc_khz
+
+#: For virtio over MMIO (microvm) and over PCI (q35), so that one archive serves both.
+GUEST_MODULES = ("virtio_mmio", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng")
+
+#: panic=-1 and reboot=t make a panic end the process at once (-no-reboot).
+_KERNEL_ARGUMENTS = ("console=ttyS0", "panic=-1", "reboot=t", "quiet", "cloud-init=disabled")
+
+#: Everything QEMU's seccomp filter can shut without breaking software emulation.
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+#: The name by which the guest's agent finds its port.
+PORT_NAME = "org.banger.agent"
+
+
+def build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
+    """Return the command line of a VM."""
+    khz = measure_tsc_khz() if probe.accelerator == "tcg" else None
+    microvm = probe.accelerator == "kvm" or khz is not None
+    bus = "device" if microvm else "pci"
+    append = list(_KERNEL_ARGUMENTS)
+    if khz is not None:
+        append.append(f"tsc_early_khz={khz}")
+    argv = [PROGRAM, "-name", f"guest=banger-{spec.name}", "-uuid", str(uuid.UUID(spec.vm_id))]
+    argv += ["-machine", "microvm,rtc=on" if microvm else "q35", *_accelerator(probe)]
+    argv += ["-smp", str(spec.vcpu), "-m", f"{spec.memory_mib}M"]
+    argv += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-sandbox", _SANDBOX]
+    argv += ["-kernel", os.fspath(spec.kernel), "-initrd", os.fspath(spec.initrd), "-append", " ".join(append)]
+    argv += ["-chardev", f"file,id=console,path={_escape(spec.console)},append=on", "-serial", "chardev:console"]
+    argv += ["-chardev", f"socket,id=qmp,path={_escape(spec.sockets / 'qmp')},server=on,wait=off"]
+    argv += ["-mon", "chardev=qmp,mode=control"]
+    argv += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", f"virtio-rng-{bus},rng=rng"]
+    argv += ["-device", f"virtio-serial-{bus}"]
+    argv += ["-chardev", f"socket,id=agent,path={_escape(spec.channel)},server=on,wait=off"]
+    argv += ["-device", f"virtserialport,chardev=agent,name={PORT_NAME}"]
+    for drive in spec.drives:
+        argv += _drive(drive, bus)
+    argv += _network(spec, bus)
+    return LaunchPlan(tuple(argv), probe.accelerator, "microvm" if microvm else "q35")
+
+
+def _accelerator(probe: VmmProbe) -> list[str]:
+    if probe.accelerator == "kvm":
+        return ["-accel", "kvm", "-cpu", "host"]
+    return ["-accel", "tcg,thread=multi", "-cpu", "max"]
+
+
+def _drive(drive: Drive, bus: str) -> list[str]:
+    node: dict[str, Any] = {
+        "driver": drive.format,
+        "node-name": drive.name,
+        "read-only": drive.readonly,
+        "discard": "unmap",
+        "file": {"driver": "file", "filename": os.fspath(drive.path), "discard": "unmap"},
+    }
+    return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-{bus},drive={drive.name}"]
+
+
+def _network(spec: LaunchSpec, bus: str) -> list[str]:
+    attachment = spec.attachment
+    if attachment is None:
+        return []
+    if not isinstance(attachment, QemuUser):
+        raise VmmError(f"qemu does not take a {attachment.kind}", hint="choose another pair with --vmm and --net")
+    options = ["user", "id=net0", "ipv6=off", f"restrict={'on' if attachment.restrict else 'off'}"]
+    options += [
+        f"hostfwd=tcp:{forward.host_address}:{forward.host_port}-:{forward.guest_port}"
+        for forward in attachment.forwards
+    ]
+    device = f"virtio-net-{bus},netdev=net0,mac={attachment.interface.mac}"
+    return ["-netdev", ",".join(options), "-device", device]
+
+
+def _escape(path: Path) -> str:
+    """Return a path for an option list, where a comma is written twice."""
+    return os.fspath(path).replace(",", ",,")

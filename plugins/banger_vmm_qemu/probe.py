@@ -1,0 +1,42 @@
+"""What QEMU is here and which accelerator it gets."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+
+from banger.api import Commands, HostError, VmmProbe
+from banger_vmm_qemu.kvm import probe_kvm
+
+PROGRAM = "qemu-system-x86_64"
+_VERSION = re.compile(rb"version ([0-9]+(?:\.[0-9]+)+)")
+
+
+def probe(commands: Commands, accel: str) -> VmmProbe:
+    """Look for the program and for KVM; never starts a guest."""
+    path = commands.find(PROGRAM)
+    if path is None:
+        return VmmProbe(False, reason=f"{PROGRAM} is not installed", hint="sudo apt install qemu-system-x86")
+    if platform.machine() != "x86_64":
+        return VmmProbe(False, reason=f"this plugin runs on x86_64, not {platform.machine()}")
+    try:
+        version = _version(commands, path, os.stat(path).st_mtime_ns)
+    except HostError as error:
+        return VmmProbe(False, reason=error.message, hint=error.hint)
+    if accel == "tcg":
+        return VmmProbe(True, version, "tcg")
+    kvm = probe_kvm()
+    if kvm.usable:
+        return VmmProbe(True, version, "kvm")
+    if accel == "kvm":
+        return VmmProbe(False, version, reason=f"KVM is not usable: {kvm.reason}", hint=kvm.hint or "--accel tcg")
+    return VmmProbe(True, version, "tcg", f"no KVM, so software emulation, which is slower: {kvm.reason}", kvm.hint)
+
+
+@functools.lru_cache(maxsize=4)
+def _version(commands: Commands, path: str, changed: int) -> str:
+    printed = commands.run([path, "--version"], timeout=10).stdout
+    match = _VERSION.search(printed)
+    return match.group(1).decode() if match else "unknown"

@@ -1,0 +1,54 @@
+"""Making, attaching and removing the work disk."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from banger.api import Drive, GuestConfig, GuestMount, StartContext, UndoContext, VmPaths
+
+#: Namespace of the work disks' UUIDs, so that a VM's is known without being stored.
+_NAMESPACE = uuid.UUID("7d1f0b52-6f6b-4b5e-9d1a-3f7f8a0c2e11")
+
+
+def make(ctx: StartContext) -> None:
+    """Make the disk at the first start, lazily initialised, filled from the image's work seed."""
+    disk = _path(ctx.paths)
+    if ctx.recorded().get("made") and disk.exists():
+        return
+    ctx.record("path", str(disk))
+    seed = ctx.paths.image_dir / "work-seed"
+    ctx.disks.make_ext4(
+        disk,
+        ctx.vm.spec.disk_mib,
+        uuid=work_uuid(ctx.vm.id),
+        label="banger-work",
+        content=seed if seed.is_dir() else None,
+    )
+    ctx.record("made", True)
+
+
+def remove(ctx: UndoContext) -> None:
+    """Remove the disk and all that was on it."""
+    _path(ctx.paths).unlink(missing_ok=True)
+
+
+def drives(ctx: StartContext, options: Mapping[str, Any]) -> tuple[Drive, ...]:
+    """Return the disk to attach."""
+    return (Drive("work", _path(ctx.paths)),)
+
+
+def guest_config(ctx: StartContext, options: Mapping[str, Any]) -> GuestConfig:
+    """Return where the guest mounts it."""
+    return GuestConfig(mounts=(GuestMount(work_uuid(ctx.vm.id), "/root"),))
+
+
+def work_uuid(vm_id: str) -> str:
+    """Return the UUID of a VM's work disk."""
+    return str(uuid.uuid5(_NAMESPACE, vm_id))
+
+
+def _path(paths: VmPaths) -> Path:
+    return paths.directory / "work.ext4"
