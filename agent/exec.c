@@ -1,0 +1,137 @@
+#include "exec.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "process.h"
+#include "user.h"
+
+#define ROOT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+enum { ENV_LIMIT = 1024, ARGV_LIMIT = 8192 };
+
+static struct user who; /* found by the parent, used by the child it forks */
+
+static char **make_argv(const struct json *list) {
+    size_t count = json_count(list), at = 0;
+    if (!list || list->kind != JSON_ARRAY || count == 0 || count > ARGV_LIMIT) return NULL;
+    char **argv = calloc(count + 1, sizeof *argv);
+    for (const struct json *item = list->child; argv && item; item = item->next) {
+        if (item->kind != JSON_STRING) {
+            free(argv);
+            return NULL;
+        }
+        argv[at++] = item->text;
+    }
+    if (argv && !*argv[0]) {
+        free(argv);
+        return NULL;
+    }
+    return argv;
+}
+
+static void make_environment(const struct json *wanted) {
+    clearenv();
+    setenv("PATH", ROOT_PATH, 1);
+    setenv("HOME", who.home, 1);
+    setenv("USER", who.name, 1);
+    setenv("LOGNAME", who.name, 1);
+    setenv("SHELL", who.shell, 1);
+    for (const struct json *item = wanted ? wanted->child : NULL; item; item = item->next) {
+        if (item->kind == JSON_STRING && setenv(item->key, item->text, 1) < 0) process_refuse("bad-request", errno, item->key);
+        if (item->kind == JSON_NULL) unsetenv(item->key);
+    }
+}
+
+static void enter_directory(const char *cwd) {
+    char what[4200];
+    if (cwd && chdir(cwd) == 0) return;
+    if (cwd) {
+        int error = errno;
+        snprintf(what, sizeof what, "cannot enter '%s'", cwd);
+        process_refuse("cwd", error, what);
+    }
+    if (chdir(who.home) < 0 && chdir("/") < 0) process_refuse("cwd", errno, "cannot enter '/'");
+}
+
+static int try_path(const char *dir, size_t dir_len, char **argv, char *path, size_t size) {
+    struct stat st;
+    if ((size_t)snprintf(path, size, "%.*s%s%s", (int)dir_len, dir, dir_len ? "/" : "", argv[0]) >= size) return ENAMETOOLONG;
+    if (stat(path, &st) < 0) return errno;
+    if (!S_ISREG(st.st_mode)) return EACCES;
+    execv(path, argv);
+    return errno;
+}
+
+/* A script without "#!" runs under sh, as execvp does it. */
+static int run_by_shell(const char *path, char **argv) {
+    size_t count = 0;
+    while (argv[count]) count++;
+    char **again = calloc(count + 2, sizeof *again);
+    if (!again) return ENOMEM;
+    again[0] = "sh";
+    again[1] = (char *)(uintptr_t)path;
+    memcpy(again + 2, argv + 1, count * sizeof *argv);
+    execv("/bin/sh", again);
+    free(again);
+    return ENOEXEC;
+}
+
+static int execute(char **argv) {
+    char path[4200];
+    int error = ENOENT;
+    if (strchr(argv[0], '/')) {
+        error = try_path("", 0, argv, path, sizeof path);
+        return error == ENOEXEC ? run_by_shell(path, argv) : error;
+    }
+    const char *dir = getenv("PATH");
+    while (dir && *dir) {
+        size_t len = strcspn(dir, ":");
+        int now = len ? try_path(dir, len, argv, path, sizeof path) : ENOENT;
+        if (now == ENOEXEC) now = run_by_shell(path, argv);
+        if (now != ENOENT && now != ENOTDIR) error = now;
+        dir += len + (dir[len] == ':');
+    }
+    return error;
+}
+
+static int run(const struct json *request) {
+    char what[300];
+    char **argv = make_argv(json_get(request, "argv"));
+    make_environment(json_get(request, "env"));
+    umask(022);
+    if (user_become(&who) < 0) process_refuse("permission", errno, "cannot become that user");
+    enter_directory(json_text(request, "cwd", NULL));
+    if (!argv) process_refuse("bad-request", 0, "no memory for argv");
+    int error = execute(argv);
+    snprintf(what, sizeof what, "cannot run '%.200s'", argv[0]);
+    process_refuse(NULL, error == ENOEXEC ? EACCES : error, what);
+}
+
+void exec_open(uint32_t id, const struct json *request) {
+    struct program program = {.run = run};
+    char **argv = make_argv(json_get(request, "argv"));
+    const struct json *env = json_get(request, "env");
+    if (!argv || json_count(env) > ENV_LIMIT) {
+        channel_error(id, "bad-request", argv ? "env has too many variables" : "argv must be a list of strings that starts with a command");
+        free(argv);
+        return;
+    }
+    free(argv);
+    if (!user_find(json_get(request, "user"), &who)) {
+        channel_error(id, "no-user", "there is no such user in the guest");
+        return;
+    }
+    program.is_tty = json_true(request, "tty");
+    program.detached = json_true(request, "detached");
+    program.is_tty = program.is_tty && !program.detached;
+    program.rows = (int)json_number(request, "rows", 24);
+    program.cols = (int)json_number(request, "cols", 80);
+    program.terminal_owner = who.uid;
+    process_start(id, request, &program);
+}

@@ -1,0 +1,10 @@
+/* file-read and file-write, relay: workers that move bytes between the stream and something of the guest. */
+#ifndef BANGER_FILES_H
+#define BANGER_FILES_H
+#include "json.h"
+
+int file_read(const struct json *request);
+int file_write(const struct json *request);
+/* In relay.c. */
+int relay_run(const struct json *request);
+#endif

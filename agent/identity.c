@@ -1,0 +1,117 @@
+#include "identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "boot.h"
+#include "channel.h"
+#include "frame.h"
+#include "net.h"
+
+enum { DISK_TIMEOUT_MS = 10000, SEED_MAX = 512 };
+
+static char problem[500];
+
+bool identity_set_clock(int64_t clock_ns) {
+    struct timespec time = {.tv_sec = clock_ns / 1000000000, .tv_nsec = clock_ns % 1000000000};
+    return clock_ns > 0 && clock_settime(CLOCK_REALTIME, &time) == 0;
+}
+
+static int decode_base64(const char *text, unsigned char *out, int size) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    unsigned bits = 0;
+    int have = 0, len = 0;
+    for (; *text && *text != '='; text++) {
+        const char *found = strchr(digits, *text);
+        if (!found) return -1;
+        bits = bits << 6 | (unsigned)(found - digits);
+        have += 6;
+        if (have < 8) continue;
+        have -= 8;
+        if (len == size) return -1;
+        out[len++] = (unsigned char)(bits >> have);
+    }
+    return len;
+}
+
+static void add_seed(const char *text) {
+    struct {
+        struct rand_pool_info info;
+        unsigned char bytes[SEED_MAX];
+    } pool;
+    int len = decode_base64(text, (unsigned char *)pool.info.buf, SEED_MAX);
+    int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+    pool.info.buf_size = len;
+    pool.info.entropy_count = len * 8;
+    if (len <= 0 || fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0) log_line("cannot add the seed to the random pool");
+    if (fd >= 0) ioctl(fd, RNDRESEEDCRNG);
+    if (fd >= 0) close(fd);
+}
+
+void identity_apply_early(const struct json *config) {
+    int64_t clock_ns = json_number(config, "clock_ns", 0);
+    const char *seed = json_text(config, "seed", NULL);
+    if (clock_ns && !identity_set_clock(clock_ns)) log_line("cannot set the clock: %s", strerror(errno));
+    if (seed) add_seed(seed);
+}
+
+static bool is_mounted(const char *target) {
+    char line[1024], found[512];
+    bool mounted = false;
+    FILE *file = fopen("/proc/self/mounts", "re");
+    while (file && !mounted && fgets(line, sizeof line, file))
+        mounted = sscanf(line, "%*s %511s", found) == 1 && strcmp(found, target) == 0;
+    if (file) fclose(file);
+    return mounted;
+}
+
+static const char *mount_disk(const struct json *entry) {
+    char device[80], rest[256];
+    const char *uuid = json_text(entry, "uuid", ""), *target = json_text(entry, "target", "");
+    if (target[0] != '/' || strlen(target) > 255) return "a mount's target must be an absolute path";
+    if (is_mounted(target)) return NULL;
+    if (!disk_wait(uuid, DISK_TIMEOUT_MS, device, sizeof device)) {
+        snprintf(problem, sizeof problem, "no disk with the UUID %.40s for %.255s appeared within 10 s", uuid, target);
+        return problem;
+    }
+    unsigned long flags = mount_flags(json_text(entry, "options", ""), rest, sizeof rest);
+    mount_make_directory(target, 0755);
+    if (mount(device, target, json_text(entry, "fstype", "ext4"), flags, rest[0] ? rest : NULL) < 0) {
+        snprintf(problem, sizeof problem, "cannot mount %s on %.255s: %s", device, target, strerror(errno));
+        return problem;
+    }
+    if (!(flags & MS_RDONLY)) disk_grow(device, target);
+    return NULL;
+}
+
+const char *identity_apply(const struct json *config) {
+    const struct json *mounts = json_get(config, "mounts");
+    const char *hostname = json_text(config, "hostname", NULL), *wrong = NULL;
+    if (hostname && sethostname(hostname, strlen(hostname)) < 0) return "cannot set the host name";
+    net_up_loopback();
+    overlay_apply(config);
+    for (const struct json *entry = mounts ? mounts->child : NULL; entry && !wrong; entry = entry->next) wrong = mount_disk(entry);
+    if (!wrong) wrong = net_configure(json_get(config, "network"));
+    return wrong;
+}
+
+void identity_request(uint32_t id, const struct json *request) {
+    identity_apply_early(request);
+    const char *wrong = identity_apply(request);
+    if (wrong) {
+        channel_error(id, "failed", wrong);
+        return;
+    }
+    channel_send_text(FRAME_RESULT, id, "{}");
+    channel_event("ready", NULL);
+}

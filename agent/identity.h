@@ -1,0 +1,17 @@
+/* Who this machine is: applied at boot from the configuration, and again by an identify request after a restore. */
+#ifndef BANGER_IDENTITY_H
+#define BANGER_IDENTITY_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "json.h"
+
+/* Clock and random seed; needs nothing mounted. */
+void identity_apply_early(const struct json *config);
+/* Host name, network, run-time files, mounts; idempotent. NULL or what went wrong (static text). */
+const char *identity_apply(const struct json *config);
+bool identity_set_clock(int64_t clock_ns);
+void identity_request(uint32_t id, const struct json *request);
+/* overlay.c: files under /run laid over the image's own. */
+void overlay_apply(const struct json *config);
+#endif

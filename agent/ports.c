@@ -1,0 +1,110 @@
+#include <ctype.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "report.h"
+
+enum { PORT_LIMIT = 256 };
+
+static struct port {
+    unsigned long inode;
+    unsigned port;
+    char address[40];
+    int pid;
+    char process[32];
+} ports[PORT_LIMIT];
+static int count;
+
+/* /proc/net prints addresses as 32-bit words in the machine's order. */
+static void format_address(const char *hex, char *out, size_t size) {
+    unsigned char bytes[16];
+    size_t words = strlen(hex) / 8;
+    for (size_t i = 0; i < words && i < 4; i++) {
+        unsigned word = 0;
+        sscanf(hex + 8 * i, "%8x", &word);
+        memcpy(bytes + 4 * i, &word, 4);
+    }
+    if (words == 1) {
+        snprintf(out, size, "%u.%u.%u.%u", bytes[0], bytes[1], bytes[2], bytes[3]);
+        return;
+    }
+    size_t at = 0;
+    for (int i = 0; i < 16; i += 2)
+        at += (size_t)snprintf(out + at, size - at, "%s%x", i ? ":" : "", bytes[i] << 8 | bytes[i + 1]);
+}
+
+static void read_table(const char *path) {
+    char line[512], address[40];
+    FILE *file = fopen(path, "re");
+    while (file && count < PORT_LIMIT && fgets(line, sizeof line, file)) {
+        struct port *p = &ports[count];
+        unsigned state = 0;
+        if (sscanf(line, " %*d: %39[0-9A-Fa-f]:%x %*s %x %*s %*s %*s %*u %*d %lu", address, &p->port, &state, &p->inode) != 4) continue;
+        if (state != 0x0A) continue;
+        format_address(address, p->address, sizeof p->address);
+        count++;
+    }
+    if (file) fclose(file);
+}
+
+static void name_owner(int pid, unsigned long inode) {
+    char path[64];
+    for (int i = 0; i < count; i++) {
+        if (ports[i].inode != inode || ports[i].pid) continue;
+        struct buffer name = {0};
+        snprintf(path, sizeof path, "/proc/%d/comm", pid);
+        buffer_read_file(&name, path, 64);
+        char *text = buffer_string(&name);
+        text[strcspn(text, "\n")] = 0;
+        ports[i].pid = pid;
+        snprintf(ports[i].process, sizeof ports[i].process, "%s", text);
+        buffer_free(&name);
+    }
+}
+
+static void scan_process(int pid) {
+    char path[300], target[64];
+    unsigned long inode;
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%s", pid, entry->d_name);
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        if (n <= 0) continue;
+        target[n] = 0;
+        if (sscanf(target, "socket:[%lu]", &inode) == 1) name_owner(pid, inode);
+    }
+    if (dir) closedir(dir);
+}
+
+static void find_owners(void) {
+    DIR *dir = opendir("/proc");
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (isdigit((unsigned char)entry->d_name[0])) scan_process(atoi(entry->d_name));
+    if (dir) closedir(dir);
+}
+
+int report_ports(const struct json *request) {
+    struct buffer out = {0};
+    (void)request;
+    read_table("/proc/net/tcp");
+    read_table("/proc/net/tcp6");
+    find_owners();
+    json_begin(&out, '{');
+    json_key(&out, "ports");
+    buffer_text(&out, "[");
+    for (int i = 0; i < count; i++) {
+        json_begin(&out, '{');
+        json_member_number(&out, "port", ports[i].port);
+        json_member(&out, "address", ports[i].address);
+        if (ports[i].pid) json_member_number(&out, "pid", ports[i].pid);
+        if (ports[i].pid) json_member(&out, "process", ports[i].process);
+        json_end(&out, '}');
+    }
+    json_end(&out, ']');
+    json_end(&out, '}');
+    return report_print(&out);
+}

@@ -1,0 +1,257 @@
+"""The daemon's end of the agent's channel: one connection, many streams."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from banger.errors import GuestError
+from banger.guest import wire
+from banger.guest.stream import GuestRefusal, GuestStream
+from banger.guest.wire import Frame
+
+__all__ = ["AgentInfo", "GuestChannel", "GuestRefusal", "GuestStream"]
+
+_READ = 256 * 1024
+_RETRY = 0.02
+
+
+@dataclass(frozen=True)
+class AgentInfo:
+    """What the agent said about itself in its answer to HELLO."""
+
+    version: str
+    commit: str
+    state: str
+    boot_id: str
+    message: str | None = None
+
+    @classmethod
+    def from_json(cls, info: dict[str, Any]) -> AgentInfo:
+        def text(key: str) -> str:
+            return str(info.get(key, ""))[:1000]
+
+        return cls(text("version"), text("commit"), text("state"), text("boot_id"), text("message") or None)
+
+
+class GuestChannel:
+    """A connection to the agent of one guest. Make it with :meth:`connect`.
+
+    When it is lost, :attr:`closed` is done (its result is the :class:`GuestError`) and every stream fails with it.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._streams: dict[int, GuestStream] = {}
+        self._next_id = 1
+        self._parser = wire.Parser()
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pump: asyncio.Task[None] | None = None
+        self.info = AgentInfo("", "", "", "")
+        self.closed: asyncio.Future[GuestError] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def connect(cls, path: str | os.PathLike[str], *, timeout: float) -> GuestChannel:
+        """Connect to the VMM's socket and greet the agent, retrying until ``timeout`` seconds have passed."""
+        waiting = f"the socket {os.fspath(path)}"
+        channel: GuestChannel | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                reader, writer = await _connect_unix(path)
+                channel = cls(reader, writer)
+                waiting = "the guest agent's answer to HELLO"
+                await channel._greet()
+        except TimeoutError:
+            if channel:
+                channel._abort()
+            raise GuestError(
+                f"waited {timeout:g} s for {waiting}",
+                hint="the guest may hang in its boot: look at its console log",
+            ) from None
+        except BaseException:
+            if channel:
+                channel._abort()
+            raise
+        return channel
+
+    async def _greet(self) -> None:
+        nonce = secrets.token_bytes(wire.NONCE_LENGTH)
+        self._writer.write(wire.hello(nonce))
+        finder = wire.HelloFinder(nonce)
+        found = None
+        while found is None:
+            try:
+                data = await self._reader.read(_READ)
+            except OSError as error:
+                raise GuestError(f"the guest's channel broke while it was greeted: {error}") from error
+            if not data:
+                raise GuestError("the guest's channel was closed before the agent answered HELLO")
+            found = finder.feed(data)
+        info, version, rest = found
+        if version != wire.VERSION:
+            raise GuestError(
+                f"the guest agent speaks protocol {version}, this banger speaks {wire.VERSION}",
+                hint="restart the VM so that it boots with the agent of this version",
+            )
+        self.info = AgentInfo.from_json(info)
+        if self.info.state == "ready":
+            self._ready.set_result(None)
+        elif self.info.state == "failed":
+            self._fail_boot(self.info.message)
+        self._pump = asyncio.get_running_loop().create_task(self._run(rest))
+
+    async def _run(self, rest: bytes) -> None:
+        reason = GuestError("the guest's channel was closed")
+        try:
+            data = rest
+            while True:
+                for frame in self._parser.feed(data):
+                    await self._dispatch(frame)
+                data = await self._reader.read(_READ)
+                if not data:
+                    break
+        except GuestError as error:
+            reason = error
+        except OSError as error:
+            reason = GuestError(f"the guest's channel broke: {error}")
+        except asyncio.CancelledError:
+            pass
+        self._lose(reason)
+
+    def _lose(self, reason: GuestError) -> None:
+        self._writer.transport.abort()
+        for stream in list(self._streams.values()):
+            stream._fail(reason)
+        self._streams.clear()
+        if not self.closed.done():
+            self.closed.set_result(reason)
+        if not self._ready.done():
+            self._ready.set_exception(reason)
+            self._ready.exception()
+
+    def _fail_boot(self, message: str | None) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(GuestError(f"the guest did not boot: {message or 'no reason given'}"))
+            self._ready.exception()  # it may be asked for late, or never
+
+    async def _dispatch(self, frame: Frame) -> None:
+        if frame.type == wire.EVENT:
+            self._take_event(frame.json())
+            return
+        stream = self._streams.get(frame.stream)
+        if stream is None:
+            if frame.stream >= self._next_id:
+                raise GuestError(f"the guest agent spoke on stream {frame.stream}, which was never opened")
+            return  # closed by us a moment ago
+        try:
+            stream._take(frame)
+        except GuestError as error:
+            stream._fail(error)
+            self._forget(stream.id)
+            await self._write(Frame(wire.CLOSE, stream.id))
+            return
+        if frame.type in wire.FINAL:
+            self._forget(stream.id)
+
+    def _take_event(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "ready" and not self._ready.done():
+            self._ready.set_result(None)
+        elif event.get("event") == "boot-failed":
+            self._fail_boot(str(event.get("message", ""))[:1000])
+
+    def _forget(self, stream: int) -> None:
+        self._streams.pop(stream, None)
+
+    async def _write(self, frame: Frame) -> None:
+        if self.closed.done():
+            raise self.closed.result()
+        self._writer.write(wire.encode(frame))
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise GuestError(f"the guest's channel broke: {error}") from error
+
+    async def _start(self, op: str, fields: dict[str, Any]) -> GuestStream:
+        if self.closed.done():
+            raise self.closed.result()
+        if len(self._streams) >= wire.MAX_STREAMS:
+            raise GuestError(f"this guest has {wire.MAX_STREAMS} open streams already")
+        payload = wire.encode_json({"op": op, **fields})
+        if len(payload) > wire.MAX_PAYLOAD:
+            raise GuestError(
+                f"the {op} request is {len(payload)} bytes long; at most {wire.MAX_PAYLOAD} fit",
+                hint="pass long data through standard input or a file",
+            )
+        stream = GuestStream(self, self._next_id, op)
+        self._next_id += 1
+        self._streams[stream.id] = stream
+        await self._write(Frame(wire.OPEN, stream.id, 0, payload))
+        return stream
+
+    async def _answer(self, op: str, kind: int, timeout: float, fields: dict[str, Any]) -> tuple[GuestStream, Frame]:
+        stream: GuestStream | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                stream = await self._start(op, fields)
+                frame = await stream.read_frame()
+        except TimeoutError:
+            await self._give_up(stream)
+            raise GuestError(f"the guest agent did not answer {op} within {timeout:g} s") from None
+        except asyncio.CancelledError:
+            await self._give_up(stream)
+            raise
+        if frame.type == wire.ERROR:
+            raise GuestRefusal.from_frame(frame)
+        if frame.type != kind:
+            await self._give_up(stream)
+            raise GuestError(f"the guest agent answered {op} with an unexpected {frame.name} frame")
+        return stream, frame
+
+    async def _give_up(self, stream: GuestStream | None) -> None:
+        if stream is not None and not self.closed.done():
+            await stream.close()
+
+    async def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
+        """Ask once, get one JSON object; a refusal is a :class:`GuestRefusal` with the agent's code."""
+        _stream, frame = await self._answer(op, wire.RESULT, timeout, fields)
+        return frame.json()
+
+    async def open(self, op: str, *, timeout: float = 10, **fields: Any) -> GuestStream:
+        """Open a stream; returns once the agent has accepted it."""
+        stream, frame = await self._answer(op, wire.ACCEPT, timeout, fields)
+        stream.accept = frame.json()
+        return stream
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Wait until the guest has booted as far as commands run; raises the text of a failed boot."""
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._ready)
+        except TimeoutError:
+            raise GuestError(f"waited {timeout:g} s for the guest to report that it is ready") from None
+
+    def _abort(self) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        """Let go of the connection; the agent ends what runs on it, except what was started detached."""
+        if self._pump is not None and not self._pump.done():
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        self._lose(GuestError("the guest's channel was closed"))
+
+
+async def _connect_unix(path: str | os.PathLike[str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    while True:
+        try:
+            return await asyncio.open_unix_connection(os.fspath(path), limit=_READ)
+        except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+            await asyncio.sleep(_RETRY)
+        except OSError as error:
+            raise GuestError(f"cannot connect to the guest's socket {os.fspath(path)}: {error}") from error
