@@ -40,8 +40,8 @@ def find_namespace(commands: Commands) -> Namespace:
 
     :raises HostError: an ordinary user without user namespaces or subordinate ids; the hint names the package or line.
     """
+    prefix: tuple[str, ...] = ("unshare", *_PRIVATE)
     if os.geteuid() == 0:
-        prefix = ("unshare", *_PRIVATE)
         if commands.run([*prefix, "true"], timeout=30, check=False).status == 0:
             return Namespace(prefix, can_mount=True, mapped=False)
         # Root in a container without CAP_SYS_ADMIN: mmdebstrap does without mounts as well.

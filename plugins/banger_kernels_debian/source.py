@@ -76,11 +76,11 @@ def fetch(suite: str, package: str, output: Path, ctx: PullContext) -> None:
     # Nothing is installed and no package's script runs: mmdebstrap sets up apt's private state and its keys, and
     # unpacks kmod for the hook.
     # The shell is there because what hooks print goes to the standard error.
-    line = (
+    line: list[str | Path] = [
         *("sh", "-c", 'exec "$@" 2>&1', "sh"),
         *("mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract", "--format=directory", "--include=kmod"),
         *("--extract-hook=sh \"$BANGER_HOOK\" \"$1\"", *proxy_options(ctx), suite, tools),
-    )
+    ]
     env = {"BANGER_HOOK": str(_HERE / "fetch.sh"), "BANGER_OUT": str(output), "BANGER_PACKAGE": package}
     with tempfile.TemporaryFile(dir=output) as log:
         watch = _Watch(log, output, ctx)
