@@ -27,7 +27,14 @@ class Disks(Protocol):
     """The seam to e2fsprogs and qemu-img."""
 
     def make_ext4(
-        self, path: Path, size_mib: int, *, uuid: str, label: str, content: Path | None = None, lazy: bool = True
+        self,
+        path: Path,
+        size_mib: int,
+        *,
+        uuid: str,
+        label: str,
+        content: Path | None = None,
+        lazy: bool = True,
     ) -> None:
         """Make a sparse ext4 file; ``content``'s files become its root directory, owned by 0:0 in the guest.
 
@@ -58,11 +65,34 @@ class HostDisks:
         self._commands = commands
 
     def make_ext4(
-        self, path: Path, size_mib: int, *, uuid: str, label: str, content: Path | None = None, lazy: bool = True
+        self,
+        path: Path,
+        size_mib: int,
+        *,
+        uuid: str,
+        label: str,
+        content: Path | None = None,
+        lazy: bool = True,
     ) -> None:
         init = int(lazy)
         line: list[str | Path] = [
-            *("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-L", label, "-U", uuid),
+            *(
+                "mke2fs",
+                "-q",
+                "-F",
+                "-t",
+                "ext4",
+                "-b",
+                "4096",
+                "-I",
+                "256",
+                "-m",
+                "0",
+                "-L",
+                label,
+                "-U",
+                uuid,
+            ),
             *("-E", f"lazy_itable_init={init},lazy_journal_init=1,root_owner=0:0,nodiscard,hash_seed={uuid}"),
         ]
         with _making(path, size_mib * 1024**2):
@@ -141,7 +171,9 @@ class HostDisks:
             raise no_space(path)
         if "Could not allocate" in said:
             hint = "ask for a bigger disk"
-            raise HostError(f"the content does not fit on a disk of {path.stat().st_size >> 20} MiB", hint=hint)
+            raise HostError(
+                f"the content does not fit on a disk of {path.stat().st_size >> 20} MiB", hint=hint
+            )
         raise failed_program(done)
 
 
@@ -181,7 +213,9 @@ def no_space(path: Path) -> HostError:
         directory = directory.parent
     free = shutil.disk_usage(directory).free >> 20
     hint = "free some, or delete VMs and images that are not needed"
-    return HostError(f"no space left on the file system at {directory} ({free} MiB free) for {path.name}", hint=hint)
+    return HostError(
+        f"no space left on the file system at {directory} ({free} MiB free) for {path.name}", hint=hint
+    )
 
 
 def has_foreign_owners(directory: Path) -> bool:

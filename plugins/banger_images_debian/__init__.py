@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 @hookimpl
 def banger_register_image_sources() -> list[ImageSource]:
     from banger.api import ImageSource
-
     from banger_images_debian.source import SUITES, default_name, pull
 
     summary = "Debian, built by mmdebstrap from signed packages"

@@ -35,8 +35,12 @@ def _explain(printed: Sequence[str], reference: str) -> BangerError:
         return ImageError(f"Debian's packages could not be fetched: {line}", hint=hint)
     if line := _first(_MEMORY, printed):
         return HostError(f"not enough memory to build {reference}: {line}", hint="free 1 GiB of memory")
-    line = _first(_ERROR, printed) or next((text for text in reversed(printed) if text.strip()), "it printed nothing")
-    return ImageError(f"building {reference} failed: {line[:300]}", hint="the daemon's log has all it printed")
+    line = _first(_ERROR, printed) or next(
+        (text for text in reversed(printed) if text.strip()), "it printed nothing"
+    )
+    return ImageError(
+        f"building {reference} failed: {line[:300]}", hint="the daemon's log has all it printed"
+    )
 
 
 def _first(pattern: re.Pattern[str], printed: Sequence[str]) -> str:

@@ -61,7 +61,9 @@ def explain_refusal(said: str, user: str, root: Path = Path("/")) -> HostError:
     :param root: where ``etc`` and ``proc`` are.
     """
     if "map-auto" in said:
-        return HostError("unshare is too old to map ids", hint="util-linux 2.38 or newer is needed (Debian 12)")
+        return HostError(
+            "unshare is too old to map ids", hint="util-linux 2.38 or newer is needed (Debian 12)"
+        )
     if missing := _without_sub_ids(user, root):
         return missing
     switches = {
@@ -73,7 +75,9 @@ def explain_refusal(said: str, user: str, root: Path = Path("/")) -> HostError:
         if _read(root / "proc/sys" / switch).strip() == closed:
             line = f"sudo sysctl -w {switch.replace('/', '.')}={opened}"
             return HostError("ordinary users may not make user namespaces here", hint=line)
-    return HostError(f"a user namespace could not be made: {said[-300:]}", hint="run banger as root, or allow it")
+    return HostError(
+        f"a user namespace could not be made: {said[-300:]}", hint="run banger as root, or allow it"
+    )
 
 
 def _without_sub_ids(user: str, root: Path) -> HostError | None:
@@ -81,7 +85,9 @@ def _without_sub_ids(user: str, root: Path) -> HostError | None:
     rows = [[line.split(":") for line in text.splitlines() if line.count(":") == 2] for text in files]
     if all(any(row[0] in (user, str(os.geteuid())) for row in each) for each in rows):
         return None
-    taken = [int(row[1]) + int(row[2]) for each in rows for row in each if row[1].isdigit() and row[2].isdigit()]
+    taken = [
+        int(row[1]) + int(row[2]) for each in rows for row in each if row[1].isdigit() and row[2].isdigit()
+    ]
     first = max([100000, *taken])
     ids = f"{first}-{first + 65535}"
     line = f"sudo usermod --add-subuids {ids} --add-subgids {ids} {user}"

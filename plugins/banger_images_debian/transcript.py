@@ -33,7 +33,9 @@ _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3}
 class Report(Protocol):
     """``PullContext.progress``."""
 
-    def __call__(self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None) -> None: ...
+    def __call__(
+        self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
+    ) -> None: ...
 
 
 class Transcript:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 @hookimpl
 def banger_register_kernel_sources() -> list[KernelSource]:
     from banger.api import KernelSource
-
     from banger_kernels_debian.source import SUITES, default_name, pull
 
     return [KernelSource("debian", "the distribution's kernel for clouds", default_name, pull, known=SUITES)]

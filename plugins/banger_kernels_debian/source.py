@@ -24,7 +24,9 @@ PULL_TIMEOUT = 1800.0
 
 _HERE = Path(__file__).parent
 _FETCH = re.compile(rb"^banger: fetch (\S+) (\d+)$", re.MULTILINE)
-_NETWORK = re.compile(r"Could not resolve|Temporary failure|nable to connect|Failed to fetch|Network is unreachable")
+_NETWORK = re.compile(
+    r"Could not resolve|Temporary failure|nable to connect|Failed to fetch|Network is unreachable"
+)
 _SIGNATURE = re.compile(r"NO_PUBKEY|is not signed|EXPKEYSIG|BADSIG|signatures couldn't be verified")
 
 
@@ -78,8 +80,15 @@ def fetch(suite: str, package: str, output: Path, ctx: PullContext) -> None:
     # The shell is there because what hooks print goes to the standard error.
     line: list[str | Path] = [
         *("sh", "-c", 'exec "$@" 2>&1', "sh"),
-        *("mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract", "--format=directory", "--include=kmod"),
-        *("--extract-hook=sh \"$BANGER_HOOK\" \"$1\"", *proxy_options(ctx), suite, tools),
+        *(
+            "mmdebstrap",
+            "--quiet",
+            "--mode=chrootless",
+            "--variant=extract",
+            "--format=directory",
+            "--include=kmod",
+        ),
+        *('--extract-hook=sh "$BANGER_HOOK" "$1"', *proxy_options(ctx), suite, tools),
     ]
     env = {"BANGER_HOOK": str(_HERE / "fetch.sh"), "BANGER_OUT": str(output), "BANGER_PACKAGE": package}
     with tempfile.TemporaryFile(dir=output) as log:
@@ -88,7 +97,10 @@ def fetch(suite: str, package: str, output: Path, ctx: PullContext) -> None:
             line, timeout=PULL_TIMEOUT, stdout=log, env=env, cwd=output, check=False, cancelled=watch.follow
         )
         if done.status != 0:
-            printed = [*watch.read().decode(errors="replace").splitlines(), *done.stderr.decode().splitlines()]
+            printed = [
+                *watch.read().decode(errors="replace").splitlines(),
+                *done.stderr.decode().splitlines(),
+            ]
             raise explain_failure(printed, suite)
     shutil.rmtree(tools)
 
@@ -168,5 +180,9 @@ def _explain(printed: Sequence[str], suite: str) -> BangerError:
     if line := next((text for text in printed if _NETWORK.search(text)), ""):
         hint = "check the network; behind a proxy set http_proxy or apt's Acquire::http::Proxy"
         return KernelError(f"Debian's kernel could not be fetched: {line[:200]}", hint=hint)
-    line = next((text for text in printed if text.startswith("E: ")), printed[-1] if printed else "it printed nothing")
-    return KernelError(f"pulling debian:{suite} failed: {line[:300]}", hint="the daemon's log has all it printed")
+    line = next(
+        (text for text in printed if text.startswith("E: ")), printed[-1] if printed else "it printed nothing"
+    )
+    return KernelError(
+        f"pulling debian:{suite} failed: {line[:300]}", hint="the daemon's log has all it printed"
+    )
