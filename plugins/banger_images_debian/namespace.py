@@ -1,7 +1,7 @@
 """Where a build runs: as root in namespaces of its own, the user being mapped to root where they are not.
 
-The work happens on a tmpfs that only the build's mount namespace sees, so files of subordinate ids, which an ordinary
-user could not remove, never reach a directory of the host, not even when everything is killed.
+The work happens on a tmpfs that only the build's mount namespace sees, so files of subordinate ids, which an
+ordinary user could not remove, never reach a directory of the host, not even when everything is killed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from banger.api import HostError
 if TYPE_CHECKING:
     from banger.api import Commands, PullContext
 
-#: Bytes of memory that must be free for a build to run in it: a finished root takes a quarter of that, but apt's
-#: lists and packages lie beside it meanwhile, and the host has other work.
+#: Bytes of memory that must be free for a build to run in it: a finished root takes a quarter of that, but
+#: apt's lists and packages lie beside it meanwhile, and the host has other work.
 TMPFS_NEEDS = 1536 * 1024**2
 
 _MAPPED = ("--user", "--map-root-user", "--map-auto")
@@ -38,7 +38,8 @@ class Namespace:
 def find_namespace(commands: Commands) -> Namespace:
     """Return the best namespace this user can have here.
 
-    :raises HostError: an ordinary user without user namespaces or subordinate ids; the hint names the package or line.
+    :raises HostError: an ordinary user without user namespaces or subordinate ids; the hint names the
+        package or the line that is missing.
     """
     prefix: tuple[str, ...] = ("unshare", *_PRIVATE)
     if os.geteuid() == 0:
@@ -96,10 +97,10 @@ def _without_sub_ids(user: str, root: Path) -> HostError | None:
 
 @contextlib.contextmanager
 def make_work_directory(namespace: Namespace, ctx: PullContext) -> Iterator[tuple[Path, str]]:
-    """Give a directory for the build and what to do with it: ``tmpfs`` to mount over it, ``dir`` to use it as it is.
+    """Give a directory for the build and its kind: ``tmpfs`` to mount one over it, ``dir`` to use it as it is.
 
-    It is empty or gone afterwards. Without enough memory an ordinary user's build lies in the cache directory; one
-    left there by a crash is removed by the next.
+    It is gone afterwards. Without enough memory an ordinary user's build lies in the cache directory; one left
+    there by a crash is removed by the next.
     """
     if namespace.can_mount and available_memory() >= TMPFS_NEEDS:
         work = ctx.staging / "work"
@@ -145,7 +146,7 @@ def _remove(namespace: Namespace, commands: Commands, work: Path) -> None:
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Return the bytes a tmpfs may take without pushing out others, the limit of our control group included."""
+    """Return the bytes of memory that are free, for this process's control group."""
     free = 0
     for line in _read(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):

@@ -1,4 +1,4 @@
-"""Pulling an image: check the host, build in a namespace, leave ``rootfs.ext4`` and the work seed in staging."""
+"""Pulling an image: check the host, build in a namespace, leave the root file system and the work seed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 #: Suites that can be built, each with the mmdebstrap options it needs.
 SUITES: dict[str, tuple[str, ...]] = {
-    # Its packages still ship /bin and /lib; the hook lays the links to /usr first, so that usrmerge, a conversion
-    # program in Perl, is not installed.
+    # Its packages still ship /bin and /lib; the hook lays the links to /usr first, so that usrmerge, a
+    # conversion program in Perl, is not installed.
     "bookworm": ("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",),
     "trixie": (),
 }
@@ -120,7 +120,7 @@ def _script(suite: str, architecture: str, work: Path, kind: str, output: Path) 
 
 
 def proxy_options(ctx: PullContext) -> tuple[str, ...]:
-    """Return mmdebstrap options that make the build fetch through the proxy that the host's apt is told to use."""
+    """Return mmdebstrap options for fetching through the proxy that the host's apt is told to use."""
     import re
 
     if ctx.commands.find("apt-config") is None:

@@ -1,4 +1,4 @@
-"""Following a build: mmdebstrap's and apt's words, turned into stages, bytes and a short memory for errors."""
+"""Following a build: mmdebstrap's and apt's words, as stages, bytes and a short memory for errors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Transcript:
         self._reported = 0.0
 
     def follow(self) -> bool:
-        """Read what is new and report it; true once the pull is cancelled. Made to be asked ten times a second."""
+        """Read what is new and report it; true once the pull is cancelled."""
         import os
 
         changed = False

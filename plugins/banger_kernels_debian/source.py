@@ -1,4 +1,4 @@
-"""Pulling a kernel: the suite's package and its own depmod, by apt, without root and without the host's apt state."""
+"""Pulling a kernel: the suite's package and its own depmod, by apt, without root or the host's apt state."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 SUITES = ("bookworm", "trixie")
 
-#: ``uname -m`` to the package that depends on the newest kernel. The cloud flavour has what a virtual machine has,
-#: virtio and its file systems, at a third of the size.
+#: ``uname -m`` to the package that depends on the newest kernel. The cloud flavour has what a virtual machine
+#: has, virtio and its file systems, at a third of the size.
 PACKAGES = {"x86_64": "linux-image-cloud-amd64", "aarch64": "linux-image-cloud-arm64"}
 
 #: Seconds until a pull is given up.
@@ -75,20 +75,14 @@ def fetch(suite: str, package: str, output: Path, ctx: PullContext) -> None:
     import tempfile
 
     tools = ctx.staging / "tools"
-    # Nothing is installed and no package's script runs: mmdebstrap sets up apt's private state and its keys, and
-    # unpacks kmod for the hook.
-    # The shell is there because what hooks print goes to the standard error.
+    # Nothing is installed and no package's script runs: mmdebstrap sets up apt's private state and its keys,
+    # and unpacks kmod for the hook. The shell is there because what hooks print goes to the standard error.
     line: list[str | Path] = [
         *("sh", "-c", 'exec "$@" 2>&1', "sh"),
-        *(
-            "mmdebstrap",
-            "--quiet",
-            "--mode=chrootless",
-            "--variant=extract",
-            "--format=directory",
-            "--include=kmod",
-        ),
-        *('--extract-hook=sh "$BANGER_HOOK" "$1"', *proxy_options(ctx), suite, tools),
+        *"mmdebstrap --quiet --mode=chrootless --variant=extract --format=directory --include=kmod".split(),
+        '--extract-hook=sh "$BANGER_HOOK" "$1"',
+        *proxy_options(ctx),
+        *(suite, tools),
     ]
     env = {"BANGER_HOOK": str(_HERE / "fetch.sh"), "BANGER_OUT": str(output), "BANGER_PACKAGE": package}
     with tempfile.TemporaryFile(dir=output) as log:
@@ -97,16 +91,13 @@ def fetch(suite: str, package: str, output: Path, ctx: PullContext) -> None:
             line, timeout=PULL_TIMEOUT, stdout=log, env=env, cwd=output, check=False, cancelled=watch.follow
         )
         if done.status != 0:
-            printed = [
-                *watch.read().decode(errors="replace").splitlines(),
-                *done.stderr.decode().splitlines(),
-            ]
-            raise explain_failure(printed, suite)
+            printed = (watch.read() + done.stderr).decode(errors="replace")
+            raise explain_failure(printed.splitlines(), suite)
     shutil.rmtree(tools)
 
 
 def arrange(output: Path, staging: Path) -> PulledKernel:
-    """Move the kernel and its modules where the core expects them; KernelError when they are not both there."""
+    """Move the kernel and its modules to where they belong; KernelError when they are not both there."""
     import shutil
 
     releases = [path.name for path in (output / "tree/lib/modules").iterdir()]
@@ -155,7 +146,7 @@ class _Watch:
 
 
 def proxy_options(ctx: PullContext) -> tuple[str, ...]:
-    """Return mmdebstrap options that make it fetch through the proxy that the host's apt is told to use."""
+    """Return mmdebstrap options for fetching through the proxy that the host's apt is told to use."""
     if ctx.commands.find("apt-config") is None:
         return ()
     done = ctx.commands.run(["apt-config", "dump"], timeout=30, check=False)
