@@ -1,0 +1,18 @@
+"""Debian's own kernels, from the distribution's signed packages (scheme ``debian``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from banger.api import hookimpl
+
+if TYPE_CHECKING:
+    from banger.api import KernelSource
+
+
+@hookimpl
+def banger_register_kernel_sources() -> list[KernelSource]:
+    from banger.api import KernelSource
+    from banger_kernels_debian.source import SUITES, default_name, pull
+
+    return [KernelSource("debian", "the distribution's kernel for clouds", default_name, pull, known=SUITES)]
