@@ -142,6 +142,12 @@ class DaemonError(BangerError):
     status = 503
 
 
+class StaleDaemonError(DaemonError):
+    """The daemon was started from something else than its client is; it ends, the client starts another."""
+
+    type = "stale-daemon"
+
+
 #: type member -> class, so that the client raises what the daemon raised.
 ERRORS: dict[str, type[BangerError]] = {
     cls.type: cls
@@ -162,6 +168,7 @@ ERRORS: dict[str, type[BangerError]] = {
         StartError,
         CancelledError,
         DaemonError,
+        StaleDaemonError,
     )
 }
 

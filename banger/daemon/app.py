@@ -20,7 +20,7 @@ from banger.daemon.choices import problem_of
 from banger.daemon.context import OperationContext, OperationRecord, current_op
 from banger.daemon.openapi import describe
 from banger.daemon.services import Services
-from banger.errors import BangerError, DaemonError, NotFoundError, UsageError
+from banger.errors import BangerError, NotFoundError, StaleDaemonError, UsageError
 from banger.model.command import Operation
 from banger.model.name import unknown_hint
 
@@ -28,12 +28,6 @@ log = logging.getLogger(__name__)
 
 #: Bytes of a request's body; parameters are small, streams do not pass here.
 BODY_LIMIT = 1024 * 1024
-
-
-class StaleDaemon(DaemonError):
-    """This daemon was started from something else than what the client is; it ends, the client starts another."""
-
-    type = "stale-daemon"
 
 
 def make_app(services: Services) -> Starlette:
@@ -85,7 +79,9 @@ def _check_fingerprint(services: Services, request: Request, record: OperationRe
         return None
     if not busy:
         services.stopping.set()
-        raise StaleDaemon("the daemon was started from another version or configuration", hint="run the command again")
+        raise StaleDaemonError(
+            "the daemon was started from another version or configuration", hint="run the command again"
+        )
     return "the daemon runs an older version or configuration and is busy; it restarts when it is idle"
 
 
@@ -187,5 +183,3 @@ async def _follow(record: OperationRecord) -> AsyncIterator[bytes]:
 
 def _line(event: dict[str, Any]) -> bytes:
     return json.dumps(event, separators=(",", ":")).encode() + b"\n"
-
-

@@ -24,7 +24,7 @@ class Guests:
         """Return the VM's channel, opening it when there is none or it was lost."""
         async with self._opening.setdefault(vm_id, asyncio.Lock()):
             channel = self._channels.get(vm_id)
-            if channel is None or channel.closed.is_set():
+            if channel is None or channel.closed.done():
                 channel = await GuestChannel.connect(socket, timeout=timeout)
                 self._channels[vm_id] = channel
             return channel

@@ -202,3 +202,7 @@ def _write_commands(services: Services) -> None:
     temporary = services.paths.commands.with_suffix(".tmp")
     temporary.write_text(json.dumps(content))
     temporary.rename(services.paths.commands)
+
+
+if __name__ == "__main__":
+    main()

@@ -48,9 +48,6 @@ class StagedPull:
     ) -> None:
         self._op.progress(f"{self._prefix}: {stage}", detail, done=done, total=total)
 
-    def cancelled(self) -> bool:
-        return self._op.cancelled()
-
 
 class Catalogue:
     """What is in the store, and how to get what is not."""
@@ -108,7 +105,6 @@ class Catalogue:
             if there is not None:
                 return _same(there, f"{source.scheme}:{rest}")
             with self._staged(f"image {name}", source.scheme) as pull:
-                pull.progress("start", "this happens once")
                 return self._publish_image(pull, name, source, rest, source.pull(rest, pull))
 
     def pull_kernel(self, reference: str, name: str | None) -> Kernel:
@@ -120,7 +116,6 @@ class Catalogue:
             if there is not None:
                 return _same(there, f"{source.scheme}:{rest}")
             with self._staged(f"kernel {name}", source.scheme) as pull:
-                pull.progress("start", "this happens once")
                 return self._publish_kernel(pull, name, source, rest, source.pull(rest, pull))
 
     def _staged(self, prefix: str, scheme: str) -> _Staging:
@@ -151,8 +146,9 @@ class Catalogue:
         self, pull: StagedPull, name: str, source: ImageSource, rest: str, pulled: PulledImage
     ) -> Image:
         _check_inside(pull.staging, pulled.rootfs, ImageError)
-        pull.progress("check", "reading it once for its digest")
-        digest = digest_file(pulled.rootfs, cancelled=pull.cancelled)
+        digest = digest_file(
+            pulled.rootfs, lambda done, total: pull.progress("checking", done=done, total=total)
+        )
         image = Image(
             name=name,
             digest=digest,

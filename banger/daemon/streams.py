@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from banger.daemon.context import OperationRecord, current_op
-from banger.errors import BangerError, GuestError, UsageError
+from banger.errors import BangerError, UsageError
 from banger.guest import wire
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Streams:
             record.finish(result={})
         except BangerError as error:
             error.op_id = record.id if record else None
-            problem = error.to_problem()
+            problem = {**error.to_problem(), "code": getattr(error, "code", error.type), "message": error.message}
             if record is not None:
                 record.finish(error=problem)
             _send_error(writer, problem)
@@ -108,7 +108,7 @@ class Streams:
         channel: GuestChannel = await self._services.guests.channel(ticket.vm_id, ticket.socket, 10.0)
         request = dict(ticket.request)
         stream = await channel.open(request.pop("op"), **request)
-        writer.write(wire.encode(wire.Frame(wire.ACCEPT, CLIENT_STREAM, 0, wire.dump_json(stream.accept))))
+        writer.write(wire.encode(wire.Frame(wire.ACCEPT, CLIENT_STREAM, 0, wire.encode_json(stream.accept))))
         up = asyncio.create_task(_client_to_guest(reader, stream))
         down = asyncio.create_task(_guest_to_client(stream, writer))
         try:
@@ -128,11 +128,11 @@ class Streams:
 
 
 async def _client_to_guest(reader: asyncio.StreamReader, stream: GuestStream) -> None:
-    parser = wire.Parser()
+    parser = wire.Parser(wire.FROM_HOST - {wire.OPEN})
     while data := await reader.read(65536):
         for frame in parser.feed(data):
-            if frame.stream != CLIENT_STREAM or frame.type not in wire.CLIENT_FRAMES:
-                raise UsageError("the client broke the stream protocol")
+            if frame.stream != CLIENT_STREAM:
+                raise UsageError(f"the client spoke on stream {frame.stream}; it has {CLIENT_STREAM} only")
             await stream.send_frame(frame)
 
 
@@ -141,15 +141,11 @@ async def _guest_to_client(stream: GuestStream, writer: asyncio.StreamWriter) ->
         frame = await stream.read_frame()
         writer.write(wire.encode(frame._replace(stream=CLIENT_STREAM)))
         await writer.drain()
-        if frame.type in wire.FINAL_FRAMES:
+        if frame.type in wire.FINAL:
             return
 
 
 def _send_error(writer: asyncio.StreamWriter, problem: dict[str, Any]) -> None:
     if not writer.is_closing():
-        writer.write(wire.encode(wire.Frame(wire.ERROR, CLIENT_STREAM, 0, wire.dump_json(problem))))
+        writer.write(wire.encode(wire.Frame(wire.ERROR, CLIENT_STREAM, 0, wire.encode_json(problem))))
 
-
-def guest_gone(name: str) -> GuestError:
-    """Return the error for a guest that vanished under a stream."""
-    return GuestError(f"the connection to '{name}' was lost", hint=f"banger vm show {name}")

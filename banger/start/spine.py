@@ -129,7 +129,7 @@ def _make_initrd(ctx: StartContext) -> Path:
     initrd = ctx.paths.directory / "initrd"
     with open(initrd, "wb") as file, open(base, "rb") as source:
         shutil.copyfileobj(source, file, 1024 * 1024)
-        file.write(config_archive(guest_config(ctx)))
+        file.write(config_archive({**guest_config(ctx), "clock_ns": time.time_ns()}))
     return initrd
 
 
@@ -149,9 +149,9 @@ def _base_initrd(ctx: StartContext) -> Path:
     modules: list[tuple[str, bytes]] = []
     if ctx.kernel.modules_uuid is not None:
         disk, read = ctx.paths.modules, ctx.disks.read_file
-        dep, builtin = read(disk, "modules.dep").decode(), read(disk, "modules.builtin").decode()
+        dep, builtin = read(disk, "/modules.dep").decode(), read(disk, "/modules.builtin").decode()
         for path in resolve_modules(names, modules_dep=dep, modules_builtin=builtin):
-            modules.append((Path(path).name, decompress_module(path, read(disk, path))))
+            modules.append((Path(path).name, decompress_module(path, read(disk, f"/{path}"))))
     write_base(base, agent, modules)
     return base
 

@@ -43,10 +43,12 @@ class VmParams(_Params):
 class VmCreateParams(VmChoices):
     """A new VM.
 
-    ``wait``: ``agent`` returns when commands can run, ``system`` when the init's default target is reached.
+    ``wait``: ``agent`` returns when commands can run, ``system`` when the init's default target is reached;
+    ``remove``: a create that fails leaves nothing, where else a VM in state error stays to be looked at.
     """
 
     start: bool = True
+    remove: bool = False
     wait: Literal["agent", "system"] = "system"
 
 
@@ -112,7 +114,7 @@ class VmLogs(BaseModel):
 
 
 def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
-    """Create a VM and start it. A create that is cancelled leaves nothing; one that fails leaves a VM in error."""
+    """Create a VM and start it. One that is cancelled leaves nothing; one that fails leaves a VM in state error."""
     choice: Choice = choose(op, params)
     op.check_cancelled()
     vm = reserve(op, choice, params.name)
@@ -122,17 +124,13 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
             vm = start_vm(op, vm.id, first=True)
             _wait_system(op, vm, params.wait)
         except Exception as error:
-            if op.cancelled():
-                _forget_cancelled(op, vm)
+            if op.cancelled() or params.remove:
+                op.record.cancel.clear()
+                delete_vm(op, vm.id)
             elif isinstance(error, BangerError) and error.hint is None:
                 error.hint = f"banger vm logs {vm.name}; it is kept until: banger vm delete {vm.name}"
             raise
     return detail(op, vm, choice.notices)
-
-
-def _forget_cancelled(op: OperationContext, vm: Vm) -> None:
-    op.record.cancel.clear()
-    delete_vm(op, vm.id)
 
 
 def start(op: OperationContext, params: VmStartParams) -> VmDetail:

@@ -1,0 +1,5 @@
+"""``python -m banger``."""
+
+from banger.cli.main import main
+
+main()

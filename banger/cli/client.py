@@ -1,0 +1,195 @@
+"""The daemon's client: a few lines of HTTP/1.1 over a Unix socket.
+
+http.client alone would cost a third of a whole ``banger vm list`` (it imports the e-mail parser), so the little that is
+needed is here: one request, one answer with a length or in chunks, then the connection closes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from banger.config.fingerprint import fingerprint
+from banger.config.paths import Paths, find_paths, make_private
+from banger.errors import DaemonError, StaleDaemonError, error_from_problem
+
+#: Seconds a new daemon gets until it answers.
+START_TIMEOUT = 20.0
+#: Seconds between two lines of an answer: a pull reports at least this often.
+_READ_TIMEOUT = 900.0
+_HEAD_LIMIT, _LINE_LIMIT = 65536, 64 * 1024 * 1024
+
+Event = dict[str, Any]
+
+
+class Client:
+    """One user's daemon, started when it does not run."""
+
+    def __init__(self) -> None:
+        self.paths: Paths = find_paths()
+        self._fingerprint = hashlib.sha256(fingerprint(self.paths.config).encode()).hexdigest()[:32]
+        self._noticed = False
+
+    def call(
+        self,
+        name: str,
+        params: dict[str, Any] | None = None,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        start: bool = True,
+    ) -> dict[str, Any]:
+        """Call an operation and return its result.
+
+        :param on_event: gets progress events as they come.
+        :param start: start the daemon when it does not run; else DaemonError.
+        :raises BangerError: what the daemon reported, as the class it raised.
+        """
+        for _ in range(3):
+            connection = self._connect(start)
+            try:
+                return self._exchange(connection, name, params or {}, on_event)
+            except StaleDaemonError:
+                self._wait_gone()
+            finally:
+                connection.close()
+        raise DaemonError("the daemon keeps restarting", hint="banger daemon stop, then try again")
+
+    def _connect(self, start: bool) -> socket.socket:
+        path = str(self.paths.daemon_socket)
+        try:
+            return _open(path)
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                raise DaemonError(f"no permission for {path}", hint="check who owns the state directory") from error
+            if not start:
+                raise DaemonError("the daemon does not run", hint="any command starts it: banger vm list") from error
+        from banger.cli.launch import start_daemon
+
+        make_private(self.paths.state)
+        return start_daemon(self.paths, START_TIMEOUT)
+
+    def _wait_gone(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            try:
+                _open(str(self.paths.daemon_socket)).close()
+            except OSError:
+                return
+            time.sleep(0.01)
+
+    def _exchange(
+        self,
+        connection: socket.socket,
+        name: str,
+        params: dict[str, Any],
+        on_event: Callable[[Event], None] | None,
+    ) -> dict[str, Any]:
+        body = json.dumps(params).encode()
+        accept = "application/x-ndjson" if on_event else "application/json"
+        head = (
+            f"POST /v1/{name} HTTP/1.1\r\nHost: banger\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            f"Accept: {accept}\r\nBanger-Fingerprint: {self._fingerprint}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        try:
+            connection.settimeout(_READ_TIMEOUT)
+            connection.sendall(head.encode() + body)
+            return self._read_answer(connection, on_event)
+        except (ConnectionError, EOFError) as error:
+            raise DaemonError(
+                "the daemon ended while it answered", hint="what happened: banger daemon logs"
+            ) from error
+        except TimeoutError as error:
+            raise DaemonError(
+                f"the daemon said nothing for {_READ_TIMEOUT:.0f} s", hint="what happened: banger daemon logs"
+            ) from error
+
+    def _read_answer(self, connection: socket.socket, on_event: Callable[[Event], None] | None) -> dict[str, Any]:
+        with connection.makefile("rb", buffering=65536) as file:
+            status, headers = _read_head(file)
+            self._show_notice(headers.get("banger-notice"))
+            lines = _chunks(file) if headers.get("transfer-encoding") == "chunked" else iter([_sized(file, headers)])
+            if on_event is None or status != 200 or "ndjson" not in headers.get("content-type", ""):
+                answer = json.loads(b"".join(lines))
+                if status >= 400:
+                    raise error_from_problem(answer)
+                result: dict[str, Any] = answer
+                return result
+            for line in _split_lines(lines):
+                event = json.loads(line)
+                if event["event"] == "result":
+                    return dict(event["result"])
+                if event["event"] == "error":
+                    raise error_from_problem(event["error"])
+                on_event(event)
+        raise EOFError
+
+    def _show_notice(self, notice: str | None) -> None:
+        if notice and not self._noticed:
+            self._noticed = True
+            print(f"note: {notice}", file=sys.stderr)
+
+
+def _open(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _read_head(file: Any) -> tuple[int, dict[str, str]]:
+    first = file.readline(_HEAD_LIMIT)
+    if not first:
+        raise EOFError
+    headers: dict[str, str] = {}
+    while (line := file.readline(_HEAD_LIMIT).decode("latin-1").strip()) != "":
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    return int(first.split()[1]), headers
+
+
+def _sized(file: Any, headers: dict[str, str]) -> bytes:
+    data: bytes = file.read(int(headers.get("content-length", 0)))
+    return data
+
+
+def _chunks(file: Any) -> Iterator[bytes]:
+    while True:
+        line = file.readline(64)
+        if not line:
+            raise EOFError
+        size = int(line.strip() or b"0", 16)
+        if size == 0:
+            return
+        yield file.read(size)
+        file.readline(8)
+
+
+def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _LINE_LIMIT:
+            raise DaemonError("the daemon sent a line without end")
+        yield from (line for line in lines if line)
+
+
+def read_environment(names: tuple[str, ...]) -> dict[str, str]:
+    """Return the caller's environment as ``--env NAME`` and ``--env NAME=VALUE`` ask for it."""
+    from banger.errors import UsageError
+
+    chosen: dict[str, str] = {}
+    for text in names:
+        name, equals, value = text.partition("=")
+        if not name or (not equals and name not in os.environ):
+            raise UsageError(f"--env {text}: no such variable here", hint="--env NAME or --env NAME=VALUE")
+        chosen[name] = value if equals else os.environ[name]
+    return chosen

@@ -1,0 +1,84 @@
+"""Starting the daemon: a session of its own, at ``/``, with a clean environment and no descriptor of ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from banger.config.paths import Paths
+from banger.errors import DaemonError
+
+#: What a daemon keeps of the environment of whoever started it.
+_KEPT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
+_KEPT_PREFIXES = ("BANGER_", "XDG_")
+
+
+def start_daemon(paths: Paths, timeout: float) -> socket.socket:
+    """Start the daemon and return a connection to it; DaemonError with what it said when it does not come up."""
+    errors = paths.state / "bangerd.err"
+    pid = _spawn(errors)
+    deadline = time.monotonic() + timeout
+    ended = False
+    while time.monotonic() < deadline:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(str(paths.daemon_socket))
+            return connection
+        except OSError:
+            connection.close()
+        if ended:
+            raise _failed(errors)
+        ended = os.waitpid(pid, os.WNOHANG)[0] == pid
+        time.sleep(0.005)
+    raise DaemonError(f"the daemon did not answer within {timeout:.0f} s", hint=f"its log: {paths.log}")
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+    }
+
+
+def _spawn(errors: Path) -> int:
+    argv = [sys.executable, "-P", "-m", "banger.daemon.main"]
+    try:
+        output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DaemonError(
+            f"{errors} cannot be written: {error.strerror}", hint="check free space and the state directory's owner"
+        ) from error
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
+    ]
+    here = os.getcwd() if os.path.isdir(".") else "/"
+    os.chdir("/")
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            argv,
+            _environment(),
+            file_actions=actions,
+            setsid=True,
+            setsigdef=[signal.SIGINT, signal.SIGPIPE],
+            setsigmask=[],
+        )
+    finally:
+        os.chdir(here)
+        os.close(output)
+
+
+def _failed(errors: Path) -> DaemonError:
+    try:
+        lines = errors.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    said = next((line for line in lines if line.startswith("bangerd: ")), lines[-1] if lines else "it said nothing")
+    hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), None)
+    message = said.removeprefix("bangerd: ")
+    return DaemonError(message if hint else f"the daemon ended at once: {message}", hint=hint or f"see {errors}")

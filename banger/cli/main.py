@@ -1,0 +1,92 @@
+"""``banger``: the entry point. ``--version`` is answered before anything is imported."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its status; errors become one line and a hint, never a traceback."""
+    if sys.argv[1:] == ["--version"]:
+        from banger.build import version_line
+
+        print(version_line())
+        raise SystemExit(0)
+    raise SystemExit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; return its exit status."""
+    from banger.errors import BangerError
+
+    try:
+        import click
+
+        from banger.cli.group import make_cli
+
+        try:
+            result = make_cli().main(arguments, prog_name="banger", standalone_mode=False)
+        except click.exceptions.Exit as leave:
+            return leave.exit_code
+        except click.ClickException as error:
+            return _show_click(error)
+        except click.Abort:
+            return _interrupted()
+        return result if isinstance(result, int) else 0
+    except BangerError as error:
+        return show_error(error)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except Exception as error:
+        return _show_bug(error)
+
+
+def _interrupted() -> int:
+    print("\nbanger: interrupted", file=sys.stderr)
+    return 130
+
+
+def show_error(error: BaseException) -> int:
+    """Print an error of ours: one line, a hint, the operation's id for whoever looks into the log."""
+    from banger.cli.output import dim, red
+    from banger.errors import BangerError
+
+    assert isinstance(error, BangerError)
+    trailer = dim(f" ({error.op_id})") if error.op_id else ""
+    message = " ".join(error.message.split())
+    print(f"{red('banger:')} {message}{trailer}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {' '.join(error.hint.split())}", file=sys.stderr)
+    return 2 if error.type == "usage" else 1
+
+
+def _show_click(error: object) -> int:
+    import click
+
+    from banger.cli.output import red
+
+    assert isinstance(error, click.ClickException)
+    print(f"{red('banger:')} {error.format_message()}", file=sys.stderr)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(f"hint: {context.command_path} --help", file=sys.stderr)
+    return error.exit_code
+
+
+def _show_bug(error: Exception) -> int:
+    """Print what only a bug can cause, in one line; ``BANGER_DEBUG=1`` shows the traceback."""
+    import os
+
+    if os.environ.get("BANGER_DEBUG"):
+        raise error
+    print(f"banger: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+    print("hint: run it again with BANGER_DEBUG=1 and report what it prints", file=sys.stderr)
+    return 70
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Commands on banger itself."""
+
+from __future__ import annotations
+
+import click
+
+from banger.cli.client import Client
+from banger.cli.output import green, print_json, print_pairs, print_table, red, say, yellow
+from banger.cli.vm import json_option
+from banger.errors import DaemonError, NotFoundError
+
+
+@click.command()
+@json_option
+def daemon_status(as_json: bool) -> None:
+    """Show the daemon; exit status 1 when it does not run."""
+    answer = Client().call("daemon.status", start=False)
+    if as_json:
+        print_json(answer)
+        return
+    print_pairs(
+        [
+            ("version", f"{answer['version']} ({answer['commit'][:12]}, built {answer['built_at']})"),
+            ("process", str(answer["pid"])),
+            ("up for", f"{answer['uptime_seconds']:.0f} s"),
+            ("socket", answer["socket"]),
+            ("state", answer["state_directory"]),
+            ("memory", f"{answer['memory_mib']:.0f} MiB"),
+            ("running VMs", str(answer["running_vms"])),
+            ("operations", str(answer["operations"])),
+        ]
+    )
+
+
+@click.command()
+@click.option("--force", is_flag=True, help="even while operations are running")
+def daemon_stop(force: bool) -> None:
+    """End the daemon; VMs go on, and the next command starts it again."""
+    try:
+        Client().call("daemon.stop", {"force": force}, start=False)
+    except DaemonError as error:
+        if "does not run" not in error.message:
+            raise
+        say("the daemon does not run")
+        return
+    print("daemon stopped")
+
+
+@click.command()
+@click.option("-n", "--lines", type=click.IntRange(0), default=100, show_default=True)
+def daemon_logs(lines: int) -> None:
+    """Print the end of the daemon's log; every line carries its operation's id."""
+    from banger.config.paths import find_paths
+
+    path = find_paths().log
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no log at {path} yet", hint="any command starts the daemon") from None
+    click.echo("\n".join(text.splitlines()[-lines:] if lines else []))
+
+
+@click.command()
+@json_option
+def plugins_list(as_json: bool) -> None:
+    """List the installed plugins and their state."""
+    plugins = Client().call("plugins.list")["plugins"]
+    if as_json:
+        print_json(plugins)
+        return
+    rows = [
+        (
+            plugin["name"],
+            plugin["state"],
+            f"{plugin['distribution']} {plugin['version']}",
+            plugin["reason"] or plugin["summary"],
+        )
+        for plugin in plugins
+    ]
+    print_table(("NAME", "STATE", "DISTRIBUTION", "WHAT"), rows)
+    for plugin in plugins:
+        if plugin["hint"]:
+            say(f"{plugin['name']}: {plugin['hint']}")
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Look at the host; exit status 1 when something FAILs."""
+    answer = Client().call("doctor")
+    if as_json:
+        print_json(answer)
+        return 0 if answer["ok"] else 1
+    paint = {"PASS": green, "WARN": yellow, "FAIL": red}
+    import sys
+
+    for check in answer["checks"]:
+        print(f"{paint[check['status']](check['status'], sys.stdout)}  {check['name']}: {check['detail']}")
+        if check["hint"] and check["status"] != "PASS":
+            print(f"      {check['hint']}")
+    return 0 if answer["ok"] else 1
+
+
+@click.command()
+@json_option
+def version(as_json: bool) -> None:
+    """Print version, commit and build time."""
+    import banger
+    from banger.build import build_info
+
+    commit, built_at = build_info()
+    if as_json:
+        print_json({"version": banger.__version__, "commit": commit, "built_at": built_at})
+    else:
+        print_pairs([("version", banger.__version__), ("commit", commit), ("built", built_at)])

@@ -1,0 +1,126 @@
+"""Commands on images and kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from banger.cli.client import Client
+from banger.cli.output import age, print_json, print_pairs, print_table, say
+from banger.cli.vm import json_option, run_operation
+from banger.model.size import format_bytes
+
+
+@click.command()
+@click.argument("reference", metavar="NAME|SCHEME:REFERENCE")
+@click.option("--name", help="what to call it here")
+@json_option
+def image_pull(reference: str, name: str | None, as_json: bool) -> None:
+    """Get an image, for example debian-bookworm or debian:trixie."""
+    image = run_operation("image.pull", _named(reference, name))["image"]
+    _pulled(image, as_json)
+
+
+@click.command()
+@click.argument("reference", metavar="NAME|SCHEME:REFERENCE")
+@click.option("--name", help="what to call it here")
+@json_option
+def kernel_pull(reference: str, name: str | None, as_json: bool) -> None:
+    """Get a kernel, for example debian-bookworm or debian:trixie."""
+    kernel = run_operation("kernel.pull", _named(reference, name))["kernel"]
+    _pulled(kernel, as_json)
+
+
+def _named(reference: str, name: str | None) -> dict[str, Any]:
+    return {"reference": reference, "name": name} if name else {"reference": reference}
+
+
+def _pulled(thing: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(thing)
+    else:
+        print(f"{thing['name']} {thing['digest'][:19]} {format_bytes(thing['allocated_bytes'])}")
+
+
+@click.command()
+@json_option
+def image_list(as_json: bool) -> None:
+    """List the images here, and those that can be had by name."""
+    answer = Client().call("image.list")
+    _list(answer["images"], answer["available"], as_json, "image")
+
+
+@click.command()
+@json_option
+def kernel_list(as_json: bool) -> None:
+    """List the kernels here, and those that can be had by name."""
+    answer = Client().call("kernel.list")
+    _list(answer["kernels"], answer["available"], as_json, "kernel")
+
+
+def _list(things: list[dict[str, Any]], available: list[str], as_json: bool, what: str) -> None:
+    if as_json:
+        print_json(things)
+        return
+    if things:
+        print_table(
+            ("NAME", "DIGEST", "SIZE", "SOURCE", "CREATED"),
+            (
+                (
+                    thing["name"],
+                    thing["digest"][7:19],
+                    format_bytes(thing["allocated_bytes"]),
+                    thing["source"],
+                    f"{age(thing['created_at'])} ago",
+                )
+                for thing in things
+            ),
+        )
+    rest = [name for name in available if name not in {thing["name"] for thing in things}]
+    if rest:
+        say(f"can be pulled: {', '.join(rest)} (banger {what} pull NAME)")
+
+
+@click.command()
+@click.argument("name")
+@json_option
+def image_show(name: str, as_json: bool) -> None:
+    """Show an image."""
+    _show(Client().call("image.show", {"name": name}), "image", as_json)
+
+
+@click.command()
+@click.argument("name")
+@json_option
+def kernel_show(name: str, as_json: bool) -> None:
+    """Show a kernel."""
+    _show(Client().call("kernel.show", {"name": name}), "kernel", as_json)
+
+
+def _show(answer: dict[str, Any], what: str, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+        return
+    thing = answer[what]
+    sizes = {"allocated_bytes": "on disk", "size_bytes": "file system"}
+    pairs = [
+        (sizes.get(key, key.replace("_", " ")), format_bytes(value) if key in sizes else str(value))
+        for key, value in thing.items()
+        if value not in (None, {}, "")
+    ]
+    print_pairs([*pairs, ("used by", ", ".join(answer["used_by"]))])
+
+
+@click.command()
+@click.argument("name")
+def image_delete(name: str) -> None:
+    """Delete an image that no VM uses."""
+    print(f"{Client().call('image.delete', {'name': name})['image']['name']} deleted")
+
+
+@click.command()
+@click.argument("name")
+def kernel_rm(name: str) -> None:
+    """Delete a kernel that no VM uses."""
+    print(f"{Client().call('kernel.rm', {'name': name})['kernel']['name']} deleted")

@@ -1,0 +1,259 @@
+"""The near end of a stream: this process's own standard input, output and terminal, over the frame protocol."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from banger.errors import GuestError, NotFoundError
+from banger.guest import wire
+
+#: The client's stream id (banger.daemon.streams).
+_STREAM = 1
+#: Exit statuses shells use for a command that cannot be run and one that is not there.
+_CANNOT_RUN, _NOT_THERE = 126, 127
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Session:
+    """One command's stream, from the connection to its exit status.
+
+    :param raw: the remote side has a terminal and so do we: bytes pass as they are typed.
+    """
+
+    def __init__(self, connection: socket.socket, *, raw: bool) -> None:
+        self._connection = connection
+        self._raw = raw
+        self._parser = wire.Parser()
+        self._selector = selectors.DefaultSelector()
+        self._window = wire.WINDOW
+        self._owed = 0
+        self._out = bytearray()
+        self._reading_input = False
+        self._stdin_open = True
+        self._accepted = False
+        self._signals = socket.socketpair()
+
+    def run(self) -> int:
+        """Carry bytes until the command ended; return its exit status, 128 + n after signal n."""
+        with self._caught_signals(), self._raw_terminal():
+            self._connection.setblocking(False)
+            self._selector.register(self._connection, selectors.EVENT_READ, "daemon")
+            self._selector.register(self._signals[0], selectors.EVENT_READ, "signal")
+            while True:
+                self._watch()
+                for key, mask in self._selector.select():
+                    status = self._handle(key.data, mask)
+                    if status is not None:
+                        return status
+
+    def _handle(self, what: str, mask: int) -> int | None:
+        if what == "signal":
+            self._forward_signals()
+        elif what == "input":
+            self._read_input()
+        else:
+            if mask & selectors.EVENT_WRITE:
+                self._flush()
+            if mask & selectors.EVENT_READ:
+                return self._read_daemon()
+        return None
+
+    def _watch(self) -> None:
+        """Read input only while the guest has room for it; ask for writability only while something waits."""
+        wants = self._accepted and self._stdin_open and self._window >= 4096 and len(self._out) < wire.WINDOW
+        if wants != self._reading_input:
+            try:
+                if wants:
+                    self._selector.register(0, selectors.EVENT_READ, "input")
+                else:
+                    self._selector.unregister(0)
+            except (PermissionError, ValueError, OSError):
+                # a regular file or a closed descriptor cannot be watched: it is always ready
+                if wants:
+                    self._read_input()
+                return
+            self._reading_input = wants
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        if self._selector.get_key(self._connection).events != events:
+            self._selector.modify(self._connection, events, "daemon")
+
+    def _send(self, frame: wire.Frame) -> None:
+        self._out += wire.encode(frame)
+
+    def _flush(self) -> None:
+        try:
+            sent = self._connection.send(self._out)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self._out)
+        del self._out[:sent]
+
+    def _read_input(self) -> None:
+        try:
+            data = os.read(0, min(self._window, wire.MAX_PAYLOAD))
+        except OSError:
+            data = b""
+        if data:
+            frame = wire.Frame(wire.DATA, _STREAM, wire.STDIN, data)
+            self._window -= frame.cost
+            self._send(frame)
+        else:
+            self._stdin_open = False
+            self._send(wire.Frame(wire.EOF, _STREAM, wire.STDIN))
+
+    def _read_daemon(self) -> int | None:
+        try:
+            data = self._connection.recv(wire.WINDOW)
+        except BlockingIOError:
+            return None
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise GuestError("the connection to the VM was lost", hint="banger vm list")
+        for frame in self._parser.feed(data):
+            status = self._take(frame)
+            if status is not None:
+                return status
+        return None
+
+    def _take(self, frame: wire.Frame) -> int | None:
+        if frame.type == wire.ACCEPT:
+            self._accepted = True
+            if self._raw:
+                self._resize()
+        elif frame.type == wire.DATA:
+            _write_all(2 if frame.flags == wire.STDERR else 1, frame.payload)
+            self._grant(frame)
+        elif frame.type == wire.CREDIT:
+            self._window += frame.credit
+        elif frame.type == wire.EXIT:
+            return exit_status(frame.json())
+        elif frame.type == wire.ERROR:
+            raise refused(frame.json())
+        return None
+
+    def _grant(self, frame: wire.Frame) -> None:
+        self._owed += frame.cost
+        if self._owed >= wire.GRANT:
+            self._send(wire.credit(_STREAM, self._owed))
+            self._owed = 0
+
+    def _forward_signals(self) -> None:
+        for number in self._signals[0].recv(64):
+            if number == signal.SIGWINCH:
+                self._resize()
+            elif self._accepted:
+                self._send(wire.signal(_STREAM, number))
+            else:
+                raise KeyboardInterrupt
+
+    def _resize(self) -> None:
+        size = terminal_size()
+        self._send(wire.resize(_STREAM, size[0], size[1]))
+
+    @contextmanager
+    def _caught_signals(self) -> Iterator[None]:
+        watched = [*_FORWARDED, *([signal.SIGWINCH] if self._raw else [])]
+        for end in self._signals:
+            end.setblocking(False)
+        before = {number: signal.signal(number, lambda *_: None) for number in watched}
+        wakeup = signal.set_wakeup_fd(self._signals[1].fileno())
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for end in self._signals:
+                end.close()
+
+    @contextmanager
+    def _raw_terminal(self) -> Iterator[None]:
+        if not self._raw:
+            yield
+            return
+        before = termios.tcgetattr(0)
+        try:
+            tty.setraw(0)
+            yield
+        finally:
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            _wait_writable(descriptor)
+
+
+def _wait_writable(descriptor: int) -> None:
+    """Wait until a non-blocking descriptor of ours takes bytes again."""
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(descriptor, selectors.EVENT_WRITE)
+        waiting.select()
+
+
+def exit_status(end: dict[str, Any]) -> int:
+    """Return the shell's number for how a command ended."""
+    number = end.get("signal")
+    if isinstance(number, int) and 0 < number < 128:
+        return 128 + number
+    code = end.get("code")
+    return code if isinstance(code, int) and 0 <= code < 256 else 255
+
+
+def refused(problem: dict[str, Any]) -> Exception:
+    """Return the error for a command the guest or the daemon refused; CommandError has a shell's exit status."""
+    code, message = str(problem.get("code", "")), str(problem.get("message") or problem.get("detail") or "refused")
+    if code in ("not-found", "permission"):
+        return CommandError(message, _NOT_THERE if code == "not-found" else _CANNOT_RUN)
+    from banger.errors import error_from_problem
+
+    return error_from_problem(problem) if "type" in problem else GuestError(message)
+
+
+class CommandError(NotFoundError):
+    """The guest could not run the command; ``status`` is what a shell would end with."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status_code = status
+
+
+def terminal_size() -> tuple[int, int]:
+    """Return rows and columns of our terminal, 24 by 80 where there is none."""
+    for descriptor in (1, 0, 2):
+        try:
+            size = os.get_terminal_size(descriptor)
+        except OSError:
+            continue
+        if size.lines and size.columns:
+            return size.lines, size.columns
+    return 24, 80
+
+
+def has_terminal() -> bool:
+    """Tell whether both standard input and standard output are a terminal."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def open_stream(path: str, token: str) -> socket.socket:
+    """Connect to ``stream.sock`` and hand the token over."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.connect(path)
+    connection.sendall(f"BANGER/1 {token}\n".encode())
+    return connection
+

@@ -1,0 +1,193 @@
+"""Commands on VMs that exist."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from banger.cli.client import Client
+from banger.cli.output import Progress, age, print_json, print_pairs, print_table, say
+from banger.model.size import format_mib
+
+json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
+
+
+def run_operation(name: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Call an operation with its progress on the screen; Ctrl-C cancels it and waits until it is undone."""
+    client, progress = Client(), Progress()
+    try:
+        return client.call(name, params, on_event=progress)
+    except KeyboardInterrupt:
+        progress.end()
+        cancel(client, progress.op_id)
+        raise
+    finally:
+        progress.end()
+
+
+def cancel(client: Client, op_id: str | None, *, timeout: float = 30.0) -> None:
+    """Cancel an operation and wait, bounded, until it is finished."""
+    if op_id is None:
+        return
+    say("\ncancelling, one moment")
+    client.call("op.cancel", {"op_id": op_id})
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if client.call("op.show", {"op_id": op_id})["done"]:
+            return
+        time.sleep(0.05)
+
+
+@click.command()
+@click.argument("vm")
+@click.option("--plan", is_flag=True, help="print the steps of the start, start nothing")
+@click.option("--wait", type=click.Choice(["agent", "system"]), default="system", show_default=True)
+@json_option
+def start(vm: str, plan: bool, wait: str, as_json: bool) -> None:
+    """Start a VM that is not running."""
+    if plan:
+        steps = Client().call("vm.plan", {"vm": vm})["steps"]
+        if as_json:
+            print_json(steps)
+        else:
+            for number, step in enumerate(steps, 1):
+                print(f"{number:2}. {step}")
+        return
+    show_detail(run_operation("vm.start", {"vm": vm, "wait": wait}), as_json, "started")
+
+
+@click.command()
+@click.argument("vm")
+@click.option("--timeout", type=click.FloatRange(0, 3600), default=30.0, show_default=True, help="seconds to wait")
+@json_option
+def stop(vm: str, timeout: float, as_json: bool) -> None:
+    """Stop a VM through its init; its disks stay."""
+    show_detail(run_operation("vm.stop", {"vm": vm, "timeout": timeout}), as_json, "stopped")
+
+
+@click.command()
+@click.argument("vm")
+@json_option
+def kill(vm: str, as_json: bool) -> None:
+    """End a VM at once; its disks stay."""
+    show_detail(run_operation("vm.kill", {"vm": vm}), as_json, "killed")
+
+
+@click.command()
+@click.argument("vm")
+@click.option("--force", is_flag=True, help="pass over what cannot be released")
+@json_option
+def delete(vm: str, force: bool, as_json: bool) -> None:
+    """Delete a VM and its disks."""
+    show_detail(run_operation("vm.delete", {"vm": vm, "force": force}), as_json, "deleted")
+
+
+def show_detail(detail: dict[str, Any], as_json: bool, what: str) -> None:
+    """Print what became of a VM: JSON, or its name on standard output and the rest for people."""
+    if as_json:
+        print_json(detail)
+        return
+    for port in detail["ports"]:
+        say(f"published {port}")
+    print(f"{detail['vm']['name']} {what}")
+
+
+@click.command("list")
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="print names only")
+def list_command(as_json: bool, quiet: bool) -> None:
+    """List VMs, oldest first."""
+    vms = Client().call("vm.list")["vms"]
+    if as_json:
+        print_json(vms)
+    elif quiet:
+        for vm in vms:
+            print(vm["name"])
+    elif not vms:
+        say("no VMs; make one: banger vm run")
+    else:
+        print_table(
+            ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "VCPU", "MEM", "DISK", "CREATED"), (_row(vm) for vm in vms)
+        )
+
+
+def _row(vm: dict[str, Any]) -> tuple[str, ...]:
+    spec = vm["spec"]
+    return (
+        vm["id"][:12],
+        vm["name"],
+        vm["state"],
+        vm["image_name"],
+        vm["address"] or "-",
+        str(spec["vcpu"]),
+        f"{spec['memory_mib']} MiB",
+        format_mib(spec["disk_mib"]),
+        f"{age(vm['created_at'])} ago",
+    )
+
+
+@click.command()
+@click.argument("vm")
+@json_option
+def show(vm: str, as_json: bool) -> None:
+    """Show a VM."""
+    detail = Client().call("vm.show", {"vm": vm})
+    if as_json:
+        print_json(detail)
+        return
+    record, spec = detail["vm"], detail["vm"]["spec"]
+    timings = record["timings"]
+    print_pairs(
+        [
+            ("name", record["name"]),
+            ("id", record["id"]),
+            ("state", record["state"]),
+            ("last error", record["last_error"] or ""),
+            ("image", f"{record['image_name']} ({record['image'][:19]})"),
+            ("kernel", f"{record['kernel_name']} ({record['kernel'][:19]})"),
+            ("vcpu", str(spec["vcpu"])),
+            ("memory", f"{spec['memory_mib']} MiB"),
+            ("disk", f"{format_mib(spec['disk_mib'])} work, {format_mib(spec['overlay_mib'])} root (qcow2)"),
+            ("vmm", " ".join(filter(None, (spec["vmm"], detail["machine"], detail["accelerator"])))),
+            ("network", " ".join(filter(None, (spec["network"], record["address"])))),
+            ("ports", ", ".join(detail["ports"])),
+            ("capabilities", ", ".join(spec["capabilities"])),
+            ("process", str(detail["pid"] or "")),
+            ("holds", ", ".join(detail["holds"])),
+            ("orphaned", "; ".join(detail["orphans"])),
+            ("created", record["created_at"]),
+            ("last start", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in timings.items())),
+        ]
+    )
+
+
+@click.command()
+@click.argument("vm")
+@click.option("-f", "--follow", is_flag=True, help="go on until the VM stops")
+@click.option("-n", "--lines", type=click.IntRange(0), help="only the last lines")
+def logs(vm: str, follow: bool, lines: int | None) -> None:
+    """Print a VM's console: kernel and init messages."""
+    client = Client()
+    answer = client.call("vm.logs", {"vm": vm})
+    text = answer["text"]
+    while answer["next"] < answer["size"]:
+        answer = client.call("vm.logs", {"vm": vm, "offset": answer["next"]})
+        text += answer["text"]
+    if lines is not None:
+        text = "".join(text.splitlines(keepends=True)[-lines:] if lines else [])
+    _write(text)
+    while follow and answer["running"]:
+        time.sleep(0.2)
+        answer = client.call("vm.logs", {"vm": vm, "offset": answer["next"]})
+        _write(answer["text"])
+
+
+def _write(text: str) -> None:
+    """Write console text; on a terminal without the control sequences a guest could play tricks with."""
+    if sys.stdout.isatty():
+        text = "".join(char for char in text if char.isprintable() or char in "\n\t")
+    sys.stdout.write(text)
+    sys.stdout.flush()

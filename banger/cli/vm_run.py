@@ -1,0 +1,131 @@
+"""``vm run`` and ``vm create``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from banger.cli.client import Client, read_environment
+from banger.cli.output import Progress, dim, say
+from banger.cli.vm import cancel, json_option, run_operation, show_detail
+from banger.errors import BangerError
+
+F = Callable[..., Any]
+
+
+def size_options(command: F) -> F:
+    """Add the options that describe a new VM; each is read from ``BANGER_<NAME>`` too."""
+    options = (
+        click.option("--name", help="1 to 63 of a-z, 0-9 and '-'; made up when not given"),
+        click.option("--image", envvar="BANGER_IMAGE", help="image name or reference [debian-bookworm]"),
+        click.option("--kernel", envvar="BANGER_KERNEL", help="kernel name or reference [the image's]"),
+        click.option("--vcpu", type=int, envvar="BANGER_VCPU", help="processors [a quarter of the host's, 4 at most]"),
+        click.option("--memory", envvar="BANGER_MEMORY", help="like 2G or 512M [an eighth of the host's, 8G at most]"),
+        click.option("--disk-size", envvar="BANGER_DISK_SIZE", help="work disk, /root [8G, sparse]"),
+        click.option("--overlay-size", envvar="BANGER_OVERLAY_SIZE", help="root disk [8G, sparse]"),
+        click.option("--vmm", envvar="BANGER_VMM", help="virtual machine monitor"),
+        click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", envvar="BANGER_ACCEL"),
+        click.option("--net", "network", envvar="BANGER_NET", help="network mode"),
+        click.option("--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"),
+        click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on"),
+        click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _params(choices: dict[str, Any]) -> dict[str, Any]:
+    choices["with"] = choices.pop("with_")
+    return {key: value for key, value in choices.items() if value not in (None, ())}
+
+
+@click.command()
+@size_options
+@click.option("--wait", type=click.Choice(["agent", "system"]), default="system", show_default=True)
+@click.option("--no-start", is_flag=True, help="create it only")
+@json_option
+def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
+    """Create a VM and start it; it stays until it is deleted."""
+    detail = run_operation("vm.create", {**_params(choices), "wait": wait, "start": not no_start})
+    show_detail(detail, as_json, "created" if no_start else "is running")
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@size_options
+@click.option("--rm", "remove", is_flag=True, help="delete the VM when the command ends")
+@click.option("-d", "--detach", is_flag=True, help="leave the VM running, run nothing")
+@click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
+@click.option("--user", "-u", help="user in the guest [root]")
+@click.option("--workdir", "-w", help="directory in the guest [the user's home]")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def run(
+    remove: bool,
+    detach: bool,
+    env: tuple[str, ...],
+    user: str | None,
+    workdir: str | None,
+    command: tuple[str, ...],
+    **choices: Any,
+) -> int:
+    """Create a VM and run COMMAND in it, or a shell.
+
+    \b
+      banger vm run                        a shell in a new VM
+      banger vm run --rm -- uname -r       one command, and the VM is gone
+      banger vm run -d -p 8080             a VM in the background
+    """
+    if detach and (remove or command):
+        raise click.UsageError("--detach goes with neither --rm nor a command")
+    environment = read_environment(env)
+    if detach:
+        detail = run_operation("vm.create", {**_params(choices), "wait": "system"})
+        show_detail(detail, False, "is running")
+        return 0
+    client, progress = Client(), Progress()
+    detail = _create(client, progress, {**_params(choices), "wait": "agent", "remove": remove})
+    name = detail["vm"]["name"]
+    for port in detail["ports"]:
+        say(f"published {port}")
+    try:
+        from banger.cli.vm_exec import run_in_vm
+
+        return run_in_vm(
+            client, detail["vm"]["id"], command, env=environment, user=user, workdir=workdir, remove=remove
+        )
+    finally:
+        _leave(client, detail["vm"]["id"], name, detail["vm"]["spec"]["memory_mib"], remove)
+
+
+def _create(client: Client, progress: Progress, params: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return client.call("vm.create", params, on_event=progress)
+    except KeyboardInterrupt:
+        progress.end()
+        cancel(client, progress.op_id)
+        raise
+    finally:
+        progress.end()
+
+
+def _leave(client: Client, vm_id: str, name: str, memory_mib: int, remove: bool) -> None:
+    if remove:
+        _delete(client, vm_id)
+    else:
+        say(dim(f"{name} is still running with {memory_mib} MiB; delete it: banger vm delete {name}"))
+
+
+def _delete(client: Client, reference: str) -> None:
+    """Delete a VM even when the user is impatient: an interrupt here would leave what --rm promised to take away."""
+    import signal
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        client.call("vm.delete", {"vm": reference})
+    except BangerError as error:
+        if error.type != "not-found":
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
