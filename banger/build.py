@@ -6,7 +6,7 @@ from __future__ import annotations
 def build_info() -> tuple[str, str]:
     """Return the commit and the time (ISO 8601) this installation was built from; ``unknown`` where not recorded."""
     try:
-        from banger._build import BUILT_AT, COMMIT
+        from banger._build import BUILT_AT, COMMIT  # type: ignore[import-untyped,unused-ignore]  # written at build time
     except ImportError:
         return "unknown", "unknown"
     return COMMIT, BUILT_AT

@@ -213,7 +213,9 @@ def _check_grammar(callers: Iterable[pluggy.HookCaller], name: str) -> None:
             if impl.plugin_name != name:
                 continue
             if impl.tryfirst or impl.trylast or impl.wrapper or impl.hookwrapper:
-                raise PluginError(f"{caller.name}: tryfirst, trylast and wrappers are not used by banger", plugin=name)
+                raise PluginError(
+                    f"{caller.name}: tryfirst, trylast and wrappers are not used by banger", plugin=name
+                )
             if inspect.iscoroutinefunction(impl.function):
                 raise PluginError(f"{caller.name}: hooks are plain functions, not async", plugin=name)
             if impl.kwargnames:

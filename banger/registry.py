@@ -44,7 +44,7 @@ class Registry(Mapping[str, T]):
         if other is not None:
             raise PluginError(
                 f"{self.noun} '{value.name}' is declared by plugin '{other.plugin}' and by plugin '{plugin}'",
-                hint=f"disable one of them: disabled = [\"{plugin}\"] in the configuration",
+                hint=f'disable one of them: disabled = ["{plugin}"] in the configuration',
                 plugin=plugin,
             )
         self._table[value.name] = Owned(value, plugin)

@@ -66,9 +66,13 @@ class Client:
             return _open(path)
         except OSError as error:
             if isinstance(error, PermissionError):
-                raise DaemonError(f"no permission for {path}", hint="check who owns the state directory") from error
+                raise DaemonError(
+                    f"no permission for {path}", hint="check who owns the state directory"
+                ) from error
             if not start:
-                raise DaemonError("the daemon does not run", hint="any command starts it: banger vm list") from error
+                raise DaemonError(
+                    "the daemon does not run", hint="any command starts it: banger vm list"
+                ) from error
         from banger.cli.launch import start_daemon
 
         make_private(self.paths.state)
@@ -109,11 +113,17 @@ class Client:
                 f"the daemon said nothing for {_READ_TIMEOUT:.0f} s", hint="what happened: banger daemon logs"
             ) from error
 
-    def _read_answer(self, connection: socket.socket, on_event: Callable[[Event], None] | None) -> dict[str, Any]:
+    def _read_answer(
+        self, connection: socket.socket, on_event: Callable[[Event], None] | None
+    ) -> dict[str, Any]:
         with connection.makefile("rb", buffering=65536) as file:
             status, headers = _read_head(file)
             self._show_notice(headers.get("banger-notice"))
-            lines = _chunks(file) if headers.get("transfer-encoding") == "chunked" else iter([_sized(file, headers)])
+            lines = (
+                _chunks(file)
+                if headers.get("transfer-encoding") == "chunked"
+                else iter([_sized(file, headers)])
+            )
             if on_event is None or status != 200 or "ndjson" not in headers.get("content-type", ""):
                 answer = json.loads(b"".join(lines))
                 if status >= 400:

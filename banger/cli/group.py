@@ -34,7 +34,9 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self._groups:
-            return LazyGroup(cmd_name, self._groups[cmd_name], GROUPS.get(cmd_name, f"commands on {cmd_name}"))
+            return LazyGroup(
+                cmd_name, self._groups[cmd_name], GROUPS.get(cmd_name, f"commands on {cmd_name}")
+            )
         command = self._table.get(cmd_name)
         return _load(command) if command is not None else None
 
@@ -62,7 +64,8 @@ def _load(command: Command) -> click.Command:
         loaded = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise PluginError(
-            f"the command '{command.name}' cannot be loaded from {command.target}: {error}", hint="banger doctor"
+            f"the command '{command.name}' cannot be loaded from {command.target}: {error}",
+            hint="banger doctor",
         ) from error
     if not isinstance(loaded, click.Command):
         raise PluginError(f"{command.target} is not a click command", hint="banger doctor")
@@ -89,7 +92,9 @@ _CORE = {command.name for command in COMMANDS}
 
 def make_cli() -> click.Group:
     """Return the root command."""
-    root = LazyGroup("", [*COMMANDS, *plugin_commands()], "A disposable Linux machine of your own with one command.")
+    root = LazyGroup(
+        "", [*COMMANDS, *plugin_commands()], "A disposable Linux machine of your own with one command."
+    )
     root.epilog = "Start with: banger vm run -- uname -a"
     root.params.append(
         click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_print_version)

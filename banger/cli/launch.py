@@ -49,7 +49,8 @@ def _spawn(errors: Path) -> int:
         output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DaemonError(
-            f"{errors} cannot be written: {error.strerror}", hint="check free space and the state directory's owner"
+            f"{errors} cannot be written: {error.strerror}",
+            hint="check free space and the state directory's owner",
         ) from error
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -78,7 +79,11 @@ def _failed(errors: Path) -> DaemonError:
         lines = errors.read_text(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    said = next((line for line in lines if line.startswith("bangerd: ")), lines[-1] if lines else "it said nothing")
+    said = next(
+        (line for line in lines if line.startswith("bangerd: ")), lines[-1] if lines else "it said nothing"
+    )
     hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), None)
     message = said.removeprefix("bangerd: ")
-    return DaemonError(message if hint else f"the daemon ended at once: {message}", hint=hint or f"see {errors}")
+    return DaemonError(
+        message if hint else f"the daemon ended at once: {message}", hint=hint or f"see {errors}"
+    )

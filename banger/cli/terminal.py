@@ -217,7 +217,10 @@ def exit_status(end: dict[str, Any]) -> int:
 
 def refused(problem: dict[str, Any]) -> Exception:
     """Return the error for a command the guest or the daemon refused; CommandError has a shell's exit status."""
-    code, message = str(problem.get("code", "")), str(problem.get("message") or problem.get("detail") or "refused")
+    code, message = (
+        str(problem.get("code", "")),
+        str(problem.get("message") or problem.get("detail") or "refused"),
+    )
     if code in ("not-found", "permission"):
         return CommandError(message, _NOT_THERE if code == "not-found" else _CANNOT_RUN)
     from banger.errors import error_from_problem
@@ -256,4 +259,3 @@ def open_stream(path: str, token: str) -> socket.socket:
     connection.connect(path)
     connection.sendall(f"BANGER/1 {token}\n".encode())
     return connection
-

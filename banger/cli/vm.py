@@ -61,7 +61,9 @@ def start(vm: str, plan: bool, wait: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("vm")
-@click.option("--timeout", type=click.FloatRange(0, 3600), default=30.0, show_default=True, help="seconds to wait")
+@click.option(
+    "--timeout", type=click.FloatRange(0, 3600), default=30.0, show_default=True, help="seconds to wait"
+)
 @json_option
 def stop(vm: str, timeout: float, as_json: bool) -> None:
     """Stop a VM through its init; its disks stay."""
@@ -110,7 +112,8 @@ def list_command(as_json: bool, quiet: bool) -> None:
         say("no VMs; make one: banger vm run")
     else:
         print_table(
-            ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "VCPU", "MEM", "DISK", "CREATED"), (_row(vm) for vm in vms)
+            ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "VCPU", "MEM", "DISK", "CREATED"),
+            (_row(vm) for vm in vms),
         )
 
 

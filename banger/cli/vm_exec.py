@@ -15,7 +15,9 @@ from banger.cli.client import Client, read_environment
 @click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
 @click.option("--user", "-u", help="user in the guest [root]")
 @click.option("--workdir", "-w", help="directory in the guest [the user's home]")
-@click.option("--tty/--no-tty", "-t/-T", "terminal", default=None, help="a terminal in the guest [when this is one]")
+@click.option(
+    "--tty/--no-tty", "-t/-T", "terminal", default=None, help="a terminal in the guest [when this is one]"
+)
 @click.argument("vm")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def exec_command(

@@ -21,14 +21,22 @@ def size_options(command: F) -> F:
         click.option("--name", help="1 to 63 of a-z, 0-9 and '-'; made up when not given"),
         click.option("--image", envvar="BANGER_IMAGE", help="image name or reference [debian-bookworm]"),
         click.option("--kernel", envvar="BANGER_KERNEL", help="kernel name or reference [the image's]"),
-        click.option("--vcpu", type=int, envvar="BANGER_VCPU", help="processors [a quarter of the host's, 4 at most]"),
-        click.option("--memory", envvar="BANGER_MEMORY", help="like 2G or 512M [an eighth of the host's, 8G at most]"),
+        click.option(
+            "--vcpu", type=int, envvar="BANGER_VCPU", help="processors [a quarter of the host's, 4 at most]"
+        ),
+        click.option(
+            "--memory", envvar="BANGER_MEMORY", help="like 2G or 512M [an eighth of the host's, 8G at most]"
+        ),
         click.option("--disk-size", envvar="BANGER_DISK_SIZE", help="work disk, /root [8G, sparse]"),
         click.option("--overlay-size", envvar="BANGER_OVERLAY_SIZE", help="root disk [8G, sparse]"),
         click.option("--vmm", envvar="BANGER_VMM", help="virtual machine monitor"),
-        click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", envvar="BANGER_ACCEL"),
+        click.option(
+            "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", envvar="BANGER_ACCEL"
+        ),
         click.option("--net", "network", envvar="BANGER_NET", help="network mode"),
-        click.option("--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"),
+        click.option(
+            "--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"
+        ),
         click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on"),
         click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),
     )

@@ -101,10 +101,13 @@ def make_private(directory: Path) -> Path:
         info = directory.stat()
     except OSError as error:
         raise StoreError(
-            f"{directory} cannot be used: {error.strerror}", hint="check its owner and permissions, and free space"
+            f"{directory} cannot be used: {error.strerror}",
+            hint="check its owner and permissions, and free space",
         ) from error
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
-        raise StoreError(f"{directory} is not a directory of yours", hint="move it away or set XDG_STATE_HOME")
+        raise StoreError(
+            f"{directory} is not a directory of yours", hint="move it away or set XDG_STATE_HOME"
+        )
     if info.st_mode & 0o077:
         directory.chmod(0o700)
     return directory

@@ -100,7 +100,9 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} is not TOML: {error}", hint="mend the line it names") from error
 
 
-def _merge(into: dict[str, Any], table: Mapping[str, Any], file: str, origins: dict[str, str], path: str = "") -> None:
+def _merge(
+    into: dict[str, Any], table: Mapping[str, Any], file: str, origins: dict[str, str], path: str = ""
+) -> None:
     for key, value in table.items():
         dotted = f"{path}{key}"
         if isinstance(value, dict):
@@ -113,7 +115,9 @@ def _merge(into: dict[str, Any], table: Mapping[str, Any], file: str, origins: d
         origins[dotted] = file
 
 
-def check_model(model: type[BaseModel], table: Mapping[str, Any], prefix: str, origins: Mapping[str, str]) -> Any:
+def check_model(
+    model: type[BaseModel], table: Mapping[str, Any], prefix: str, origins: Mapping[str, str]
+) -> Any:
     """Return ``model`` made of ``table`` or raise ConfigError with file, dotted path and, where close, a suggestion."""
     try:
         return model.model_validate(dict(table))
@@ -126,7 +130,9 @@ def check_model(model: type[BaseModel], table: Mapping[str, Any], prefix: str, o
             hint = unknown_hint(str(first["loc"][-1]), known, f"known keys: {', '.join(sorted(known))}")
             raise ConfigError(f"{where}: unknown key {dotted}", hint=hint) from error
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {dotted}: {message}", hint="correct the value or delete the line") from error
+        raise ConfigError(
+            f"{where}: {dotted}: {message}", hint="correct the value or delete the line"
+        ) from error
 
 
 def _ancestors(dotted: str) -> list[str]:
@@ -137,7 +143,11 @@ def _ancestors(dotted: str) -> list[str]:
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         info = model.model_fields.get(str(part))
-        if info is None or not isinstance(info.annotation, type) or not issubclass(info.annotation, BaseModel):
+        if (
+            info is None
+            or not isinstance(info.annotation, type)
+            or not issubclass(info.annotation, BaseModel)
+        ):
             break
         model = info.annotation
     return list(model.model_fields)

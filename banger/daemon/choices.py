@@ -82,13 +82,17 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
     catalogue.resolve_image(image_ref)
     if wanted.kernel is not None:
         catalogue.resolve_kernel(wanted.kernel)
-    op.event("spec", text=f"spec: {spec.vcpu} vcpu | {spec.memory_mib} MiB | {format_mib(spec.disk_mib)} disk")
+    op.event(
+        "spec", text=f"spec: {spec.vcpu} vcpu | {spec.memory_mib} MiB | {format_mib(spec.disk_mib)} disk"
+    )
     for notice in notices:
         op.event("notice", text=notice)
     image = catalogue.ensure_image(image_ref)
     kernel = catalogue.ensure_kernel(_kernel_reference(wanted, image, defaults.kernel))
     if kernel.arch != image.arch:
-        raise UsageError(f"the kernel is for {kernel.arch}, the image for {image.arch}", hint="choose a matching pair")
+        raise UsageError(
+            f"the kernel is for {kernel.arch}, the image for {image.arch}", hint="choose a matching pair"
+        )
     return Choice(spec, image, kernel, notices)
 
 
@@ -130,7 +134,9 @@ def _check_vcpu(vcpu: int) -> None:
 
 def _check_sizes(spec: VmSpec) -> None:
     if spec.memory_mib < _LEAST_MEMORY:
-        raise UsageError(f"{spec.memory_mib} MiB of memory boot nothing", hint=f"--memory {_LEAST_MEMORY}M or more")
+        raise UsageError(
+            f"{spec.memory_mib} MiB of memory boot nothing", hint=f"--memory {_LEAST_MEMORY}M or more"
+        )
     if spec.memory_mib > host_memory_mib():
         raise HostError(
             f"{spec.memory_mib} MiB of memory are more than this host has ({host_memory_mib()} MiB)",
@@ -169,7 +175,9 @@ def _choose_vmm(
     for vmm in fitting:
         probe = vmm.probe(services.commands, accel)
         if probe.usable:
-            notices = (f"{probe.reason}; {probe.hint}" if probe.hint else probe.reason,) if probe.reason else ()
+            notices = (
+                (f"{probe.reason}; {probe.hint}" if probe.hint else probe.reason,) if probe.reason else ()
+            )
             return vmm, tuple(notice for notice in notices if notice)
     raise VmmError(
         (probe.reason if probe else None) or "no VMM is usable here", hint=(probe.hint if probe else None)
@@ -183,11 +191,13 @@ def _choose_capabilities(services: Services, wanted: VmChoices) -> dict[str, dic
         table.resolve(name)
         chosen.pop(name, None)
     for text in wanted.with_:
-        name, _, options = text.partition(":")
+        name, _, given = text.partition(":")
         table.resolve(name)
         if name in wanted.without:
-            raise UsageError(f"--with {name} and --without {name} contradict each other", hint="give one of them")
-        chosen[name] = _parse_options(name, options)
+            raise UsageError(
+                f"--with {name} and --without {name} contradict each other", hint="give one of them"
+            )
+        chosen[name] = dict(_parse_options(name, given))
     for name, options in chosen.items():
         chosen[name] = _check_options(services, name, options)
     return chosen
@@ -198,7 +208,9 @@ def _parse_options(name: str, text: str) -> dict[str, str]:
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
-            raise UsageError(f"--with {name}: '{part}' is not key=value", hint=f"--with {name}:key=value,key=value")
+            raise UsageError(
+                f"--with {name}: '{part}' is not key=value", hint=f"--with {name}:key=value,key=value"
+            )
         options[key] = value
     return options
 
@@ -227,7 +239,9 @@ def parse_published(texts: tuple[str, ...]) -> tuple[PublishedPort, ...]:
         host, colon, guest = text.partition(":")
         numbers = [host, guest] if colon else [host, host]
         if not all(number.isascii() and number.isdigit() and 1 <= int(number) <= 65535 for number in numbers):
-            raise UsageError(f"--publish {text[:40]} is not a port", hint="--publish 8080 or --publish 8080:80")
+            raise UsageError(
+                f"--publish {text[:40]} is not a port", hint="--publish 8080 or --publish 8080:80"
+            )
         port = PublishedPort(host=int(numbers[0]), guest=int(numbers[1]))
         if any(port.host == other.host for other in ports):
             raise UsageError(f"port {port.host} is published twice", hint="give each host port once")

@@ -74,11 +74,12 @@ class OperationTable:
         record = self._records.get(op_id)
         if record is None:
             raise NotFoundError(
-                f"there is no operation '{op_id[:40]}'", hint="finished ones are kept for an hour, the last hundred"
+                f"there is no operation '{op_id[:40]}'",
+                hint="finished ones are kept for an hour, the last hundred",
             )
         return record
 
-    def list(self) -> list[OperationRecord]:
+    def all(self) -> list[OperationRecord]:
         """Return every record, oldest first."""
         self._prune()
         return list(self._records.values())

@@ -103,7 +103,9 @@ def _failed_start(op: OperationContext, vm: Vm, error: BaseException) -> BaseExc
     original = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
     if isinstance(original, GuestError) and original.step == "guest":
         section = open_handles(services, vm).find("boot")
-        accelerator = str(section.data.get("accelerator", "unknown")) if section else _accelerator_of(services, vm)
+        accelerator = (
+            str(section.data.get("accelerator", "unknown")) if section else _accelerator_of(services, vm)
+        )
         original = explain_silence(original, vm, accelerator)
     message = str(original) or type(original).__name__
     state = VmState.STOPPED if isinstance(original, CancelledError) else VmState.ERROR

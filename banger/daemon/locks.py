@@ -28,7 +28,9 @@ class Locks:
         self._guard = threading.Lock()
 
     @contextmanager
-    def hold(self, kind: str, name: str = "", *, cancelled: Callable[[], bool] | None = None) -> Iterator[None]:
+    def hold(
+        self, kind: str, name: str = "", *, cancelled: Callable[[], bool] | None = None
+    ) -> Iterator[None]:
         """Hold one lock; CancelledError when ``cancelled`` turns true while waiting for it."""
         ranks: list[int] = getattr(_held, "ranks", [])
         if ranks and ranks[-1] >= RANKS[kind]:

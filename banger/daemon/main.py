@@ -59,7 +59,8 @@ def _take_lock(paths: Paths) -> IO[str]:
         lock = open(paths.lock, "a+", encoding="ascii")  # noqa: SIM115
     except OSError as error:
         raise DaemonError(
-            f"{paths.lock} cannot be written: {error.strerror}", hint="check the permissions of the state directory"
+            f"{paths.lock} cannot be written: {error.strerror}",
+            hint="check the permissions of the state directory",
         ) from error
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:

@@ -38,7 +38,10 @@ def describe(operations: Registry[Operation]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "banger", "version": banger.__version__},
-        "paths": {f"/v1/{operation.name}": {"post": _post(operation, references)} for operation in operations.values()},
+        "paths": {
+            f"/v1/{operation.name}": {"post": _post(operation, references)}
+            for operation in operations.values()
+        },
         "components": {"schemas": {**definitions.get("$defs", {}), "Problem": _PROBLEM}},
     }
 

@@ -123,9 +123,7 @@ class Catalogue:
         staging = make_private(paths.staging) / uuid.uuid4().hex
         return _Staging(StagedPull(self._op, staging, paths.cache / "sources" / scheme, prefix))
 
-    def _resolve_source(
-        self, sources: Registry[S], reference: str, what: str
-    ) -> tuple[S, str]:
+    def _resolve_source(self, sources: Registry[S], reference: str, what: str) -> tuple[S, str]:
         scheme, colon, rest = reference.partition(":")
         if colon:
             source = sources.resolve(scheme)
@@ -139,7 +137,8 @@ class Catalogue:
         names = {thing.name for thing in stored}
         names |= {source.default_name(known) for source in sources.values() for known in source.known}
         raise NotFoundError(
-            f"there is no {what} '{reference[:80]}'", hint=unknown_hint(reference, names, f"see: banger {what} list")
+            f"there is no {what} '{reference[:80]}'",
+            hint=unknown_hint(reference, names, f"see: banger {what} list"),
         )
 
     def _publish_image(
@@ -183,7 +182,11 @@ class Catalogue:
             modules_uuid = str(uuid.uuid4())
             size = _tree_mib(pulled.modules)
             pull.disks.make_ext4(
-                target / "modules.ext4", size, uuid=modules_uuid, label="banger-modules", content=pulled.modules
+                target / "modules.ext4",
+                size,
+                uuid=modules_uuid,
+                label="banger-modules",
+                content=pulled.modules,
             )
             (target / "modules.ext4").chmod(0o400)
         pulled.vmlinuz.rename(target / "vmlinuz")
@@ -206,7 +209,7 @@ class Catalogue:
         (target / "manifest.json").write_text(record.model_dump_json(indent=1))
         make_private(directory.parent)
         database = self._services.database
-        known = [*database.images(), *database.kernels()]
+        known: list[Image | Kernel] = [*database.images(), *database.kernels()]
         if any(other.digest == record.digest for other in known):
             raise ConflictError(f"the same content is in the store as '{_name_of(known, record.digest)}'")
         if directory.exists():

@@ -57,7 +57,12 @@ class Streams:
         self._tickets: dict[str, Ticket] = {}
 
     def issue(
-        self, vm_id: str, socket: Any, name: str, request: dict[str, Any], abandoned: Callable[[], None] | None = None
+        self,
+        vm_id: str,
+        socket: Any,
+        name: str,
+        request: dict[str, Any],
+        abandoned: Callable[[], None] | None = None,
     ) -> str:
         """Return a new token for one stream; the oldest waiting one falls out when there are too many."""
         now = time.monotonic()
@@ -79,7 +84,11 @@ class Streams:
             record.finish(result={})
         except BangerError as error:
             error.op_id = record.id if record else None
-            problem = {**error.to_problem(), "code": getattr(error, "code", error.type), "message": error.message}
+            problem = {
+                **error.to_problem(),
+                "code": getattr(error, "code", error.type),
+                "message": error.message,
+            }
             if record is not None:
                 record.finish(error=problem)
             _send_error(writer, problem)
@@ -104,7 +113,9 @@ class Streams:
             raise UsageError("the stream's token is unknown, used or too old", hint="run the command again")
         return ticket
 
-    async def _relay(self, ticket: Ticket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _relay(
+        self, ticket: Ticket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         channel: GuestChannel = await self._services.guests.channel(ticket.vm_id, ticket.socket, 10.0)
         request = dict(ticket.request)
         stream = await channel.open(request.pop("op"), **request)
@@ -148,4 +159,3 @@ async def _guest_to_client(stream: GuestStream, writer: asyncio.StreamWriter) ->
 def _send_error(writer: asyncio.StreamWriter, problem: dict[str, Any]) -> None:
     if not writer.is_closing():
         writer.write(wire.encode(wire.Frame(wire.ERROR, CLIENT_STREAM, 0, wire.encode_json(problem))))
-

@@ -192,7 +192,9 @@ class GuestChannel:
         await self._write(Frame(wire.OPEN, stream.id, 0, payload))
         return stream
 
-    async def _answer(self, op: str, kind: int, timeout: float, fields: dict[str, Any]) -> tuple[GuestStream, Frame]:
+    async def _answer(
+        self, op: str, kind: int, timeout: float, fields: dict[str, Any]
+    ) -> tuple[GuestStream, Frame]:
         stream: GuestStream | None = None
         try:
             async with asyncio.timeout(timeout):

@@ -41,7 +41,9 @@ def check_space(_: Commands) -> CheckResult:
     if free < _LEAST_FREE:
         return CheckResult(CheckStatus.FAIL, detail, "free some space, or set XDG_STATE_HOME to another disk")
     if free < _GOOD_FREE:
-        return CheckResult(CheckStatus.WARN, detail, "an image needs about 2 GiB; banger image list shows sizes")
+        return CheckResult(
+            CheckStatus.WARN, detail, "an image needs about 2 GiB; banger image list shows sizes"
+        )
     return CheckResult(CheckStatus.PASS, detail)
 
 

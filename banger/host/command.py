@@ -105,7 +105,11 @@ class HostCommands:
         try:
             process = subprocess.Popen(
                 line,
-                stdin=stdin if stdin is not None else subprocess.PIPE if input is not None else subprocess.DEVNULL,
+                stdin=stdin
+                if stdin is not None
+                else subprocess.PIPE
+                if input is not None
+                else subprocess.DEVNULL,
                 stdout=stdout if stdout is not None else subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=make_environment(env),
@@ -162,7 +166,17 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 def make_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment programs get: little of ours, so that a user's settings cannot change their output."""
-    keep = ("PATH", "HOME", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+    keep = (
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+    )
     env = {name: os.environ[name] for name in keep if name in os.environ}
     env.setdefault("PATH", os.defpath)
     env["PATH"] = os.pathsep.join((env["PATH"], *_PATH_EXTRA))

@@ -36,7 +36,9 @@ def check_vm_name(name: str) -> str:
 def check_ref_name(name: str, what: str) -> str:
     """Return ``name`` or raise :class:`UsageError`: an image or kernel name, 1 to 127 of letters, digits, ``._-``."""
     if not _REF.match(name):
-        raise UsageError(f"'{name[:80]}' is not a name for {what}", hint="use letters, digits, '.', '_' and '-'")
+        raise UsageError(
+            f"'{name[:80]}' is not a name for {what}", hint="use letters, digits, '.', '_' and '-'"
+        )
     return name
 
 

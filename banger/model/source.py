@@ -15,14 +15,25 @@ if TYPE_CHECKING:
 class PullContext(Protocol):
     """What a source gets to do its work: a staging directory, the host seams, progress, cancellation."""
 
-    #: An empty private directory; whatever is left in it on failure is removed by the core.
-    staging: Path
-    #: A per-user cache directory of this source; contents may vanish between calls.
-    cache: Path
-    commands: Commands
-    disks: Disks
-    #: ``uname -m`` of the guest wanted.
-    arch: str
+    @property
+    def staging(self) -> Path:
+        """An empty private directory; whatever is left in it on failure is removed by the core."""
+
+    @property
+    def cache(self) -> Path:
+        """A per-user cache directory of this source; contents may vanish between calls."""
+
+    @property
+    def commands(self) -> Commands:
+        """The seam to the host's programs."""
+
+    @property
+    def disks(self) -> Disks:
+        """The seam to disk images."""
+
+    @property
+    def arch(self) -> str:
+        """``uname -m`` of the guest wanted."""
 
     def progress(
         self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None

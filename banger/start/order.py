@@ -45,7 +45,9 @@ def _by_name(steps: Iterable[Owned[StartStep]]) -> dict[str, Owned[StartStep]]:
         if name in MILESTONES:
             raise PluginError(f"step '{name}' of plugin '{owned.plugin}' has the name of a milestone")
         if name in table:
-            raise PluginError(f"step '{name}' is declared by plugin '{table[name].plugin}' and by '{owned.plugin}'")
+            raise PluginError(
+                f"step '{name}' is declared by plugin '{table[name].plugin}' and by '{owned.plugin}'"
+            )
         table[name] = owned
     return table
 

@@ -72,7 +72,9 @@ def undo_steps(steps: Steps, handles: Handles, undo_for: UndoFactory) -> list[Ex
     return _take_back("undo", live, steps, handles.release, undo_for)
 
 
-def remove_steps(steps: Steps, handles: Handles, undo_for: UndoFactory, *, made_by: str | None) -> list[Exception]:
+def remove_steps(
+    steps: Steps, handles: Handles, undo_for: UndoFactory, *, made_by: str | None
+) -> list[Exception]:
     """Release VM resources, in reverse order; only those that the start ``made_by`` made, or all when None."""
     kept = [
         section

@@ -1,6 +1,6 @@
 """The core's own steps: what every start does, in the order of this file.
 
-    preflight | root-disk | (capabilities' disks) | disks-ready | network | net-ready | boot | booted | guest | guest-ready
+preflight | root-disk | (capabilities' disks) | disks-ready | network | net-ready | boot | booted | guest | guest-ready
 """
 
 from __future__ import annotations
@@ -220,7 +220,9 @@ SPINE = (
     StartStep(
         "root-disk", make_root_disk, after=("preflight",), before=("disks-ready",), remove=remove_root_disk
     ),
-    StartStep("network", prepare_network, after=("disks-ready",), before=("net-ready",), undo=release_network),
+    StartStep(
+        "network", prepare_network, after=("disks-ready",), before=("net-ready",), undo=release_network
+    ),
     StartStep("boot", boot, after=("net-ready",), before=("booted",), undo=kill_vmm),
     StartStep("guest", identify_guest, after=("booted",), before=("guest-ready",)),
 )

@@ -32,7 +32,12 @@ class Database:
         self._lock = threading.RLock()
         with self._translated():
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            for pragma in ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}", "synchronous=NORMAL"):
+            for pragma in (
+                "journal_mode=WAL",
+                "foreign_keys=ON",
+                f"busy_timeout={_BUSY_MS}",
+                "synchronous=NORMAL",
+            ):
                 self._connection.execute(f"PRAGMA {pragma}")
             path.chmod(0o600)
             migrate(self._connection)
@@ -79,11 +84,15 @@ class Database:
         """Insert a VM; ConflictError when the name is taken, or its image or kernel has just been deleted."""
         values = (vm.id, vm.name, vm.address, vm.image, vm.kernel, vm.model_dump_json())
         try:
-            self._write("INSERT INTO vms (id, name, address, image, kernel, record) VALUES (?, ?, ?, ?, ?, ?)", *values)
+            self._write(
+                "INSERT INTO vms (id, name, address, image, kernel, record) VALUES (?, ?, ?, ?, ?, ?)",
+                *values,
+            )
         except sqlite3.IntegrityError as error:
             if "vms.name" in str(error):
                 raise ConflictError(
-                    f"a VM called '{vm.name}' exists", hint=f"choose another name or: banger vm delete {vm.name}"
+                    f"a VM called '{vm.name}' exists",
+                    hint=f"choose another name or: banger vm delete {vm.name}",
                 ) from error
             raise ConflictError("its image, kernel or address changed meanwhile", hint="try again") from error
 
@@ -115,11 +124,16 @@ class Database:
 
     def images(self) -> list[Image]:
         """Return every image, by name."""
-        return [Image.model_validate_json(row[0]) for row in self._rows("SELECT record FROM images ORDER BY name")]
+        return [
+            Image.model_validate_json(row[0]) for row in self._rows("SELECT record FROM images ORDER BY name")
+        ]
 
     def kernels(self) -> list[Kernel]:
         """Return every kernel, by name."""
-        return [Kernel.model_validate_json(row[0]) for row in self._rows("SELECT record FROM kernels ORDER BY name")]
+        return [
+            Kernel.model_validate_json(row[0])
+            for row in self._rows("SELECT record FROM kernels ORDER BY name")
+        ]
 
     def add_image(self, image: Image) -> None:
         """Insert an image; ConflictError when its name or content is there already."""
@@ -155,5 +169,6 @@ class Database:
             column = self._rows(f"SELECT name FROM vms WHERE {what} = ? ORDER BY name", digest)  # noqa: S608
             names = ", ".join(row[0] for row in column) or "a VM"
             raise ConflictError(
-                f"the {what} is in use by {names}", hint=f"banger vm delete {column[0][0] if column else 'VM'}"
+                f"the {what} is in use by {names}",
+                hint=f"banger vm delete {column[0][0] if column else 'VM'}",
             ) from error

@@ -122,4 +122,6 @@ def _parse(path: Path, fallback: dict[str, Any]) -> list[Section]:
     try:
         return [Section(**section) for section in content.get("sections", [])]
     except (TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged: {error}", hint="banger vm delete --force removes what it can") from error
+        raise StoreError(
+            f"{path} is damaged: {error}", hint="banger vm delete --force removes what it can"
+        ) from error

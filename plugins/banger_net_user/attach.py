@@ -26,7 +26,9 @@ def prepare(ctx: StartContext) -> QemuUser:
     forwards = tuple(
         HostForward(address, host_port(port.host, limit), port.guest) for port in ctx.vm.spec.publish
     )
-    ctx.record("forwards", [[forward.host_address, forward.host_port, forward.guest_port] for forward in forwards])
+    ctx.record(
+        "forwards", [[forward.host_address, forward.host_port, forward.guest_port] for forward in forwards]
+    )
     for position, forward in enumerate(forwards):
         if any(forward.host_port == other.host_port for other in forwards[:position]):
             raise NetworkError(

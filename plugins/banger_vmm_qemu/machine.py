@@ -37,8 +37,20 @@ def build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
     argv += ["-machine", "microvm,rtc=on" if microvm else "q35", *_accelerator(probe)]
     argv += ["-smp", str(spec.vcpu), "-m", f"{spec.memory_mib}M"]
     argv += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-sandbox", _SANDBOX]
-    argv += ["-kernel", os.fspath(spec.kernel), "-initrd", os.fspath(spec.initrd), "-append", " ".join(append)]
-    argv += ["-chardev", f"file,id=console,path={_escape(spec.console)},append=on", "-serial", "chardev:console"]
+    argv += [
+        "-kernel",
+        os.fspath(spec.kernel),
+        "-initrd",
+        os.fspath(spec.initrd),
+        "-append",
+        " ".join(append),
+    ]
+    argv += [
+        "-chardev",
+        f"file,id=console,path={_escape(spec.console)},append=on",
+        "-serial",
+        "chardev:console",
+    ]
     argv += ["-chardev", f"socket,id=qmp,path={_escape(spec.sockets / 'qmp')},server=on,wait=off"]
     argv += ["-mon", "chardev=qmp,mode=control"]
     argv += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", f"virtio-rng-{bus},rng=rng"]
@@ -73,7 +85,9 @@ def _network(spec: LaunchSpec, bus: str) -> list[str]:
     if attachment is None:
         return []
     if not isinstance(attachment, QemuUser):
-        raise VmmError(f"qemu does not take a {attachment.kind}", hint="choose another pair with --vmm and --net")
+        raise VmmError(
+            f"qemu does not take a {attachment.kind}", hint="choose another pair with --vmm and --net"
+        )
     options = ["user", "id=net0", "ipv6=off", f"restrict={'on' if attachment.restrict else 'off'}"]
     options += [
         f"hostfwd=tcp:{forward.host_address}:{forward.host_port}-:{forward.guest_port}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import platform
 import re
@@ -22,7 +21,7 @@ def probe(commands: Commands, accel: str) -> VmmProbe:
     if platform.machine() != "x86_64":
         return VmmProbe(False, reason=f"this plugin runs on x86_64, not {platform.machine()}")
     try:
-        version = _version(commands, path, os.stat(path).st_mtime_ns)
+        version = _version(commands, path)
     except HostError as error:
         return VmmProbe(False, reason=error.message, hint=error.hint)
     if accel == "tcg":
@@ -31,12 +30,21 @@ def probe(commands: Commands, accel: str) -> VmmProbe:
     if kvm.usable:
         return VmmProbe(True, version, "kvm")
     if accel == "kvm":
-        return VmmProbe(False, version, reason=f"KVM is not usable: {kvm.reason}", hint=kvm.hint or "--accel tcg")
-    return VmmProbe(True, version, "tcg", f"no KVM, so software emulation, which is slower: {kvm.reason}", kvm.hint)
+        return VmmProbe(
+            False, version, reason=f"KVM is not usable: {kvm.reason}", hint=kvm.hint or "--accel tcg"
+        )
+    return VmmProbe(
+        True, version, "tcg", f"no KVM, so software emulation, which is slower: {kvm.reason}", kvm.hint
+    )
 
 
-@functools.lru_cache(maxsize=4)
-def _version(commands: Commands, path: str, changed: int) -> str:
-    printed = commands.run([path, "--version"], timeout=10).stdout
-    match = _VERSION.search(printed)
-    return match.group(1).decode() if match else "unknown"
+#: (path, modification time) -> version: asking takes as long as the rest of a start's preparation.
+_versions: dict[tuple[str, int], str] = {}
+
+
+def _version(commands: Commands, path: str) -> str:
+    key = (path, os.stat(path).st_mtime_ns if os.path.exists(path) else 0)
+    if key not in _versions:
+        match = _VERSION.search(commands.run([path, "--version"], timeout=10).stdout)
+        _versions[key] = match.group(1).decode() if match else "unknown"
+    return _versions[key]

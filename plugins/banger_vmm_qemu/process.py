@@ -43,7 +43,9 @@ def launch(ctx: StartContext, spec: LaunchSpec, plan: LaunchPlan) -> None:
         if ended:
             raise VmmError(f"qemu ended at once: {_last_line(log)}", hint=f"its words: {log}")
         if time.monotonic() > deadline:
-            raise VmmError(f"qemu did not open {spec.channel.name} within {_OPEN_TIMEOUT:.0f} s", hint=f"see {log}")
+            raise VmmError(
+                f"qemu did not open {spec.channel.name} within {_OPEN_TIMEOUT:.0f} s", hint=f"see {log}"
+            )
         time.sleep(0.002)
 
 
@@ -57,9 +59,13 @@ def _spawn(program: str, argv: list[str], log: Path) -> int:
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     ignored = [signal.SIGINT, signal.SIGHUP, signal.SIGPIPE]
     try:
-        return os.posix_spawn(program, argv, environment, file_actions=actions, setsid=True, setsigdef=ignored)
+        return os.posix_spawn(
+            program, argv, environment, file_actions=actions, setsid=True, setsigdef=ignored
+        )
     except OSError as error:
-        raise VmmError(f"{program} could not be started: {error.strerror}", hint="see: banger doctor") from error
+        raise VmmError(
+            f"{program} could not be started: {error.strerror}", hint="see: banger doctor"
+        ) from error
 
 
 def _last_line(log: Path) -> str:

@@ -140,7 +140,9 @@ async def stop(op: OperationContext, params: StopParams) -> Nothing:
     busy = [record for record in op.services.operations.running() if record is not op.record]
     if busy and not params.force:
         names = ", ".join(sorted({record.name for record in busy}))
-        raise ConflictError(f"operations are running: {names}", hint="banger daemon stop --force; VMs go on either way")
+        raise ConflictError(
+            f"operations are running: {names}", hint="banger daemon stop --force; VMs go on either way"
+        )
     op.services.loop.call_later(0.05, op.services.stopping.set)
     return Nothing()
 
@@ -160,7 +162,7 @@ def _summary(record: OperationRecord) -> OpSummary:
 
 async def list_operations(op: OperationContext, _: Nothing) -> OpList:
     """List operations."""
-    return OpList(operations=tuple(_summary(record) for record in op.services.operations.list()))
+    return OpList(operations=tuple(_summary(record) for record in op.services.operations.all()))
 
 
 async def show_operation(op: OperationContext, params: OpParams) -> OpSummary:
@@ -220,7 +222,7 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
     registries = op.services.registries
     found = [(owned.plugin, owned.value) for owned in registries.checks.owned()]
     for registry in (registries.vmms, registries.networks, registries.capabilities):
-        for owned in registry.owned():  # type: ignore[attr-defined]
+        for owned in registry.owned():
             found += [(owned.plugin, check) for check in owned.value.checks]
     lines = [_plugin_line(failed.found.name, failed.reason, failed.hint) for failed in _failed(op)]
     for plugin, check in found:
@@ -229,9 +231,13 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
         except BangerError as error:
             result = CheckResult(CheckStatus.FAIL, error.message, error.hint)
         except Exception as error:
-            result = CheckResult(CheckStatus.FAIL, f"the check itself failed: {error}", f"report it to plugin {plugin}")
+            result = CheckResult(
+                CheckStatus.FAIL, f"the check itself failed: {error}", f"report it to plugin {plugin}"
+            )
         lines.append(
-            CheckLine(name=check.name, status=result.status, detail=result.detail, hint=result.hint, plugin=plugin)
+            CheckLine(
+                name=check.name, status=result.status, detail=result.detail, hint=result.hint, plugin=plugin
+            )
         )
     return Diagnosis(checks=tuple(lines), ok=all(line.status is not CheckStatus.FAIL for line in lines))
 

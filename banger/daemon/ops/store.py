@@ -68,7 +68,8 @@ def _image(op: OperationContext, name: str) -> Image:
     if image is None:
         known = [image.name for image in op.services.database.images()]
         raise NotFoundError(
-            f"there is no image '{name[:80]}' here", hint=unknown_hint(name, known, "get one: banger image pull NAME")
+            f"there is no image '{name[:80]}' here",
+            hint=unknown_hint(name, known, "get one: banger image pull NAME"),
         )
     return image
 
@@ -78,7 +79,8 @@ def _kernel(op: OperationContext, name: str) -> Kernel:
     if kernel is None:
         known = [kernel.name for kernel in op.services.database.kernels()]
         raise NotFoundError(
-            f"there is no kernel '{name[:80]}' here", hint=unknown_hint(name, known, "get one: banger kernel pull NAME")
+            f"there is no kernel '{name[:80]}' here",
+            hint=unknown_hint(name, known, "get one: banger kernel pull NAME"),
         )
     return kernel
 

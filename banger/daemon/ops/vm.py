@@ -27,7 +27,9 @@ _SYSTEM_TIMEOUT = 120.0
 #: Bytes of a console that one call returns.
 _LOG_LIMIT = 1024 * 1024
 
-VmReference = Annotated[str, Field(min_length=1, max_length=80, description="name, id, or the first digits of one")]
+VmReference = Annotated[
+    str, Field(min_length=1, max_length=80, description="name, id, or the first digits of one")
+]
 
 
 class _Params(BaseModel):
@@ -150,7 +152,9 @@ def _wait_system(op: OperationContext, vm: Vm, wait: str) -> None:
     guest = LoopGuest(
         services.loop, services.guests, vm.id, vm_paths(services, vm).channel, watch=op.check_cancelled
     )
-    answer = guest.request("wait-system", timeout=_SYSTEM_TIMEOUT, timeout_ms=int(_SYSTEM_TIMEOUT * 1000) - 5000)
+    answer = guest.request(
+        "wait-system", timeout=_SYSTEM_TIMEOUT, timeout_ms=int(_SYSTEM_TIMEOUT * 1000) - 5000
+    )
     failed = [str(unit)[:100] for unit in answer.get("failed", [])][:20]
     if failed:
         op.event("notice", text=f"units that failed in the guest: {', '.join(failed)}")
@@ -270,7 +274,9 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
         "rows": params.rows,
         "cols": params.columns,
     }
-    request |= {key: value for key, value in (("cwd", params.cwd), ("user", params.user)) if value is not None}
+    request |= {
+        key: value for key, value in (("cwd", params.cwd), ("user", params.user)) if value is not None
+    }
     abandoned = (lambda: _remove_abandoned(op, vm)) if params.remove else None
     token = services.streams.issue(vm.id, vm_paths(services, vm).channel, "vm.exec", request, abandoned)
     return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
