@@ -67,10 +67,9 @@ static void mount_root(void) {
     if (!disk_wait(uuid, ROOT_TIMEOUT_MS, device, sizeof device)) boot_fail("no disk with the root's UUID %.40s appeared within 10 s", uuid);
     if (mount(device, NEW_ROOT, "ext4", flags, NULL) < 0) boot_fail("cannot mount the root %s: %s", device, strerror(errno));
     pump(0);
-    if (!json_true(root, "readonly")) disk_grow(device, NEW_ROOT);
-    pump(0);
     if (!mount_switch_root(NEW_ROOT)) boot_fail("cannot switch to the root: %s", strerror(errno));
     mount_run_time();
+    if (!json_true(root, "readonly")) disk_grow(device, "/");
 }
 
 /* On /lib/modules/<release>; when the image has no such directory, in a small tmpfs laid over /lib/modules. */
