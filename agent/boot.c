@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,9 +147,16 @@ static void become_init(const char *path) {
     power_off_now();
 }
 
-static void hand_over(char *argv0) {
+/* Known before anything is put under /run: a directory /run/systemd/system makes programs believe in systemd. */
+static const char *choose_init(void) {
+    char path[PATH_MAX];
     const char *init = find_init();
     agent.is_init = init == NULL;
+    if (init && realpath(init, path)) agent.has_systemd = strcmp(strrchr(path, '/'), "/systemd") == 0;
+    return init;
+}
+
+static void hand_over(const char *init, char *argv0) {
     if (init) {
         pid_t child = fork();
         if (child < 0) boot_fail("cannot fork: %s", strerror(errno));
@@ -175,8 +183,9 @@ void boot_run(char *argv0) {
     mount_root();
     mount_modules();
     pump(0);
+    const char *init = choose_init();
     wrong = identity_apply(config);
     if (wrong) boot_fail("%s", wrong);
     wait_channel();
-    hand_over(argv0);
+    hand_over(init, argv0);
 }
