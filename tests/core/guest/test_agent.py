@@ -131,7 +131,9 @@ async def test_a_terminal(channel: GuestChannel) -> None:
     await stream.send_frame(wire.resize(1, 50, 120))
     await stream.send_data(b"stty size; sleep 100\n")
     await read_until(stream, b"50 120")
+    await asyncio.sleep(0.3)  # what is typed around a Ctrl-C is flushed with it
     await stream.send_data(b"\x03")
+    await read_until(stream, b"> ")
     await stream.send_data(b"echo still $((40 + 2))\n")
     await read_until(stream, b"still 42")
     await stream.send_data(b"exit 3\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -34,9 +35,12 @@ class FakeGuest:
         body = wire.MAGIC + struct.pack(">I", self.version) + nonce + self.info
         writer.write(self.before + wire.encode(Frame(wire.HELLO, 0, 0, body)))
         await self.connected.put(writer)
-        while data := await reader.read(65536):
-            for frame in self.parser.feed(data):
-                await self.frames.put(frame)
+        try:
+            while data := await reader.read(65536):
+                for frame in self.parser.feed(data):
+                    await self.frames.put(frame)
+        except ConnectionError:
+            pass
         writer.close()
 
 
@@ -62,6 +66,7 @@ async def connect(guest: FakeGuest, tmp_path: Path) -> AsyncIterator[Connect]:
     for channel in channels:
         await channel.close()
     server.close()
+    await asyncio.sleep(0.02)  # the server's side sees the end
 
 
 async def accepted(guest: FakeGuest, channel: GuestChannel, writer: asyncio.StreamWriter):  # type: ignore[no-untyped-def]
@@ -91,13 +96,15 @@ async def test_a_socket_that_never_comes_is_named(tmp_path: Path) -> None:
 
 async def test_a_guest_that_never_answers_is_an_error(tmp_path: Path) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
         writer.close()
 
     server = await asyncio.start_unix_server(silent, tmp_path / "s")
     with pytest.raises(GuestError, match="answer to HELLO"):
         await GuestChannel.connect(tmp_path / "s", timeout=0.2)
     server.close()
+    await asyncio.sleep(0.02)
 
 
 async def test_a_failed_boot_is_told(guest: FakeGuest, connect: Connect) -> None:
