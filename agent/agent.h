@@ -17,6 +17,7 @@ struct agent {
     enum agent_state state;
     char message[1024]; /* why the boot failed */
     bool is_init;       /* this process is PID 1 and stays it */
+    bool has_systemd;   /* the image's init is systemd */
     int log_fd;
 };
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,10 +68,9 @@ static void mount_root(void) {
     if (!disk_wait(uuid, ROOT_TIMEOUT_MS, device, sizeof device)) boot_fail("no disk with the root's UUID %.40s appeared within 10 s", uuid);
     if (mount(device, NEW_ROOT, "ext4", flags, NULL) < 0) boot_fail("cannot mount the root %s: %s", device, strerror(errno));
     pump(0);
-    if (!json_true(root, "readonly")) disk_grow(device, NEW_ROOT);
-    pump(0);
     if (!mount_switch_root(NEW_ROOT)) boot_fail("cannot switch to the root: %s", strerror(errno));
     mount_run_time();
+    if (!json_true(root, "readonly")) disk_grow(device, "/");
 }
 
 /* On /lib/modules/<release>; when the image has no such directory, in a small tmpfs laid over /lib/modules. */
@@ -147,9 +147,16 @@ static void become_init(const char *path) {
     power_off_now();
 }
 
-static void hand_over(char *argv0) {
+/* Known before anything is put under /run: a directory /run/systemd/system makes programs believe in systemd. */
+static const char *choose_init(void) {
+    char path[PATH_MAX];
     const char *init = find_init();
     agent.is_init = init == NULL;
+    if (init && realpath(init, path)) agent.has_systemd = strcmp(strrchr(path, '/'), "/systemd") == 0;
+    return init;
+}
+
+static void hand_over(const char *init, char *argv0) {
     if (init) {
         pid_t child = fork();
         if (child < 0) boot_fail("cannot fork: %s", strerror(errno));
@@ -176,8 +183,9 @@ void boot_run(char *argv0) {
     mount_root();
     mount_modules();
     pump(0);
+    const char *init = choose_init();
     wrong = identity_apply(config);
     if (wrong) boot_fail("%s", wrong);
     wait_channel();
-    hand_over(argv0);
+    hand_over(init, argv0);
 }

@@ -16,7 +16,8 @@ const char *modules_load(void);
 /* disk.c */
 /* Wait for the disk whose ext4 superblock has this UUID; false when it did not come in time. */
 bool disk_wait(const char *uuid, int timeout_ms, char *device, int size);
-/* Grow the mounted ext4 to its device, when it is smaller. */
+/* Grow the mounted ext4 to its device, when it is smaller, in a process of its own: online growing takes a while and
+ * nobody needs the room at once. */
 void disk_grow(const char *device, const char *mount_point);
 
 /* mount.c */

@@ -17,7 +17,7 @@
 #include "request.h"
 #include "stream.h"
 
-enum { HIGH_WATER = 256 * 1024, ABSENT_RETRY_MS = 250 };
+enum { HIGH_WATER = 256 * 1024, ABSENT_RETRY_MS = 250, READ_ROUND = 128 * 1024 };
 
 static struct {
     int fd, listener;
@@ -175,9 +175,11 @@ void channel_host_changed(void) { host_back(); }
 
 static void read_some(void) {
     static unsigned char chunk[65536];
-    for (int round = 0; round < 4 && channel.fd >= 0; round++) {
+    /* A virtio port gives one 4 KiB buffer at a time. */
+    for (size_t total = 0; total < READ_ROUND && channel.fd >= 0;) {
         ssize_t n = read(channel.fd, chunk, sizeof chunk);
         if (n > 0) {
+            total += (size_t)n;
             parser_feed(&channel.parser, chunk, (size_t)n, take_frame, NULL);
         } else {
             if (n == 0 || (errno != EAGAIN && errno != EINTR)) host_gone();

@@ -75,8 +75,10 @@ void disk_grow(const char *device, const char *mount_point) {
     __u64 have = le32(super + 0x04) | (wide ? (__u64)le32(super + 0x150) << 32 : 0), want = bytes / block;
     /* A last group that is too small for its own tables cannot be added: such a rest is no reason to try. */
     if (want <= have || want - have < 1024) return;
+    if (fork() != 0) return; /* the loop reaps it; without a process the file system just stays small */
+    loop_release_signals();
     int root = open(mount_point, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
     if (root < 0 || ioctl(root, EXT4_IOC_RESIZE_FS, &want) < 0)
         log_line("cannot grow %s to its disk: %s", mount_point, strerror(errno));
-    if (root >= 0) close(root);
+    _exit(0);
 }

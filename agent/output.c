@@ -12,6 +12,8 @@
 #include "loop.h"
 #include "stream.h"
 
+enum { TTY_RETRY_MS = 50 };
+
 static void close_fd(int *fd) {
     if (*fd >= 0) close(*fd);
     *fd = -1;
@@ -76,15 +78,18 @@ static void read_output(void *owner, int fd, short revents) {
     ssize_t n = read(fd, chunk, room);
     if (n > 0)
         send_output(s, which, chunk, (size_t)n);
-    else if (n == 0 || (errno != EAGAIN && errno != EINTR)) /* a terminal ends with EIO */
+    else if (n < 0 && errno == EIO && s->is_tty && !s->exited)
+        s->retry_at = now_ms() + TTY_RETRY_MS; /* nobody has the terminal open; closing it now would kill with SIGHUP */
+    else if (n == 0 || (errno != EAGAIN && errno != EINTR))
         end_output(s, which);
 }
 
 void output_collect(struct stream *s) {
     loop_watch(s->status_fd, POLLIN, read_status, s);
-    bool may_send = s->accepted && s->window_out >= STREAM_MIN_COST && !channel_is_congested();
+    bool may_send = s->accepted && now_ms() >= s->retry_at && s->window_out >= STREAM_MIN_COST && !channel_is_congested();
     for (int n = 0; n < 2 && may_send; n++) loop_watch(s->out_fd[n], POLLIN, read_output, s);
     if (s->exited && may_send) loop_wake_at(s->grace_at);
+    if (now_ms() < s->retry_at) loop_wake_at(s->retry_at);
 }
 
 /* After the end of the process only what it wrote itself must come; whoever else holds the pipe gets a short grace. */

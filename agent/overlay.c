@@ -91,6 +91,8 @@ static void cover_resolver(const struct json *network) {
         buffer_text(&text, "\n");
     }
     add_words(&text, dns, "nameserver ", "\n");
+    cover("/etc/resolv.conf", "resolv.conf", &text);
+    if (!agent.has_systemd) return;
     /* systemd-resolved replaces the file it points resolv.conf at: tell it the same. */
     buffer_text(&resolved, "[Resolve]\nDNS=");
     add_words(&resolved, dns, "", " ");
@@ -99,19 +101,20 @@ static void cover_resolver(const struct json *network) {
     buffer_text(&resolved, "\n");
     write_text("/run/systemd/resolved.conf.d/banger.conf", buffer_string(&resolved));
     buffer_free(&resolved);
-    cover("/etc/resolv.conf", "resolv.conf", &text);
 }
 
 /* The interface is ready: every service that would configure it again, or wait for it, is told to leave it alone. */
 static void quiet_network_services(const char *mac) {
     struct buffer text = {0};
-    buffer_printf(&text, "[Match]\nMACAddress=%s\n\n[Link]\nUnmanaged=yes\n", mac);
-    write_text("/run/systemd/network/00-banger.network", buffer_string(&text));
-    buffer_clear(&text);
+    if (agent.has_systemd) {
+        buffer_printf(&text, "[Match]\nMACAddress=%s\n\n[Link]\nUnmanaged=yes\n", mac);
+        write_text("/run/systemd/network/00-banger.network", buffer_string(&text));
+        link_to_null("/run/systemd/system/systemd-networkd-wait-online.service");
+        buffer_clear(&text);
+    }
     buffer_printf(&text, "[keyfile]\nunmanaged-devices=mac:%s\n", mac);
     write_text("/run/NetworkManager/conf.d/00-banger.conf", buffer_string(&text));
     buffer_clear(&text);
-    link_to_null("/run/systemd/system/systemd-networkd-wait-online.service");
     struct stat st;
     if (stat("/etc/network/interfaces", &st) < 0) return;
     buffer_text(&text, "auto lo\niface lo inet loopback\n");
@@ -121,12 +124,13 @@ static void quiet_network_services(const char *mac) {
 static void quiet_services(void) {
     static const char *masked[] = {"cloud-init.target", "cloud-init-local.service", "cloud-init.service", "cloud-init-network.service", "cloud-config.service", "cloud-final.service", "systemd-machine-id-commit.service"};
     char path[200];
+    write_text("/run/cloud-init/disabled", "");
+    if (!agent.has_systemd) return;
     for (size_t i = 0; i < sizeof masked / sizeof *masked; i++) {
         snprintf(path, sizeof path, "/run/systemd/system/%s", masked[i]);
         link_to_null(path);
     }
     link_to_null("/run/systemd/system-generators/cloud-init-generator");
-    write_text("/run/cloud-init/disabled", "");
 }
 
 void overlay_apply(const struct json *config) {

@@ -63,7 +63,7 @@ static const char *ask_init(void) {
         off_at = now_ms() + TERM_GRACE_MS;
         return "agent";
     }
-    if (access("/run/systemd/system", F_OK) == 0) {
+    if (agent.has_systemd) {
         kill(1, SYSTEMD_POWEROFF);
         return "systemd";
     }
@@ -78,7 +78,7 @@ static const char *ask_init(void) {
 void power_request(uint32_t id, const struct json *request) {
     char text[100];
     (void)request;
-    if (getpid() != 1 && geteuid() == 0 && agent.log_fd < 0) { /* not in a guest: a test */
+    if (agent.log_fd < 0) { /* not in a guest: a test */
         channel_error(id, "failed", "this agent does not run in a guest");
         return;
     }

@@ -102,6 +102,7 @@ void stream_child_exited(pid_t pid, int status) {
         s->exited = true;
         s->wait_status = status;
         s->grace_at = now_ms() + STREAM_GRACE_MS;
+        s->retry_at = 0;
         for (int n = 0; n < 2; n++) {
             int waiting = 0;
             if (s->out_fd[n] >= 0 && ioctl(s->out_fd[n], FIONREAD, &waiting) == 0) s->drain[n] = (size_t)waiting;

@@ -30,6 +30,7 @@ struct stream {
     int out_fd[2];  /* stdout (or the terminal), stderr */
     size_t drain[2]; /* bytes still owed from before the process ended */
     int64_t grace_at;
+    int64_t retry_at; /* a terminal nobody has open is not polled before this */
     struct buffer status, input, result;
     bool input_ended;
     int64_t window_in;  /* what the host may still send */

@@ -62,25 +62,13 @@ static void add_failed(struct buffer *out, int64_t deadline) {
     json_end(out, ']');
 }
 
-static bool is_systemd(void) { return access("/run/systemd/system", F_OK) == 0; }
-
-/* systemd makes its directory a moment after it starts. */
-static bool expect_systemd(int64_t deadline) {
-    struct buffer comm = {0};
-    buffer_read_file(&comm, "/proc/1/comm", 32);
-    bool likely = strncmp(buffer_string(&comm), "systemd", 7) == 0 || strncmp(buffer_string(&comm), "init", 4) == 0;
-    int64_t until = now_ms() + 1000;
-    while (likely && !is_systemd() && now_ms() < until && now_ms() < deadline) poll(NULL, 0, 20);
-    return is_systemd();
-}
-
 int report_system(const struct json *request) {
     static const char *const argv[] = {"systemctl", "is-system-running", "--wait", NULL};
     struct buffer out = {0}, state = {0};
     int64_t seconds = json_number(request, "timeout_s", DEFAULT_TIMEOUT_S);
     int64_t deadline = now_ms() + (seconds < 1 || seconds > 3600 ? DEFAULT_TIMEOUT_S : seconds) * 1000;
     json_begin(&out, '{');
-    if (!expect_systemd(deadline)) {
+    if (!agent.has_systemd) {
         json_member(&out, "state", "unmanaged");
         buffer_text(&out, ",\"failed\":[]}");
         return report_print(&out);

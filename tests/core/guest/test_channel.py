@@ -1,0 +1,195 @@
+"""The client against a peer that plays a guest, mostly a hostile one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from banger.errors import GuestError
+from banger.guest import wire
+from banger.guest.channel import GuestChannel, GuestRefusal
+from banger.guest.wire import Frame
+
+ANSWER_BYTES = len(wire.hello(bytes(16)))
+
+
+class FakeGuest:
+    """Answers HELLO, then leaves the stream to the test."""
+
+    def __init__(self) -> None:
+        self.before = b""
+        self.info = b'{"state":"ready","version":"1"}'
+        self.version = wire.VERSION
+        self.parser = wire.Parser(wire.FROM_HOST)
+        self.connected: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+        self.frames: asyncio.Queue[Frame] = asyncio.Queue()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greeting = await reader.readexactly(ANSWER_BYTES)
+        nonce = greeting[-21:-5]
+        body = wire.MAGIC + struct.pack(">I", self.version) + nonce + self.info
+        writer.write(self.before + wire.encode(Frame(wire.HELLO, 0, 0, body)))
+        await self.connected.put(writer)
+        try:
+            while data := await reader.read(65536):
+                for frame in self.parser.feed(data):
+                    await self.frames.put(frame)
+        except ConnectionError:
+            pass
+        writer.close()
+
+
+Connect = Callable[[], Awaitable[tuple[GuestChannel, asyncio.StreamWriter]]]
+
+
+@pytest.fixture
+def guest() -> FakeGuest:
+    return FakeGuest()
+
+
+@pytest.fixture
+async def connect(guest: FakeGuest, tmp_path: Path) -> AsyncIterator[Connect]:
+    path = tmp_path / "guest.sock"
+    server = await asyncio.start_unix_server(guest.serve, path)
+    channels: list[GuestChannel] = []
+
+    async def make() -> tuple[GuestChannel, asyncio.StreamWriter]:
+        channels.append(await GuestChannel.connect(path, timeout=5))
+        return channels[-1], await guest.connected.get()
+
+    yield make
+    for channel in channels:
+        await channel.close()
+    server.close()
+    await asyncio.sleep(0.02)  # the server's side sees the end
+
+
+async def accepted(guest: FakeGuest, channel: GuestChannel, writer: asyncio.StreamWriter):  # type: ignore[no-untyped-def]
+    opening = asyncio.create_task(channel.open("exec", argv=["x"]))
+    opened = await guest.frames.get()
+    writer.write(wire.encode(Frame(wire.ACCEPT, opened.stream, 0, b"{}")))
+    return await opening
+
+
+async def test_stale_bytes_before_the_answer_are_dropped(guest: FakeGuest, connect: Connect) -> None:
+    guest.before = b"x" * 100_000 + wire.MAGIC + wire.encode(Frame(wire.DATA, 7, 1, b"old"))[:-3]
+    channel, _writer = await connect()
+    assert channel.info.state == "ready"
+    await channel.wait_ready(1)
+
+
+async def test_another_version_is_refused(guest: FakeGuest, connect: Connect) -> None:
+    guest.version = 9
+    with pytest.raises(GuestError, match="protocol 9"):
+        await connect()
+
+
+async def test_a_socket_that_never_comes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GuestError, match=r"waited 0.1 s for the socket .*nobody.sock"):
+        await GuestChannel.connect(tmp_path / "nobody.sock", timeout=0.1)
+
+
+async def test_a_guest_that_never_answers_is_an_error(tmp_path: Path) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(silent, tmp_path / "s")
+    with pytest.raises(GuestError, match="answer to HELLO"):
+        await GuestChannel.connect(tmp_path / "s", timeout=0.2)
+    server.close()
+    await asyncio.sleep(0.02)
+
+
+async def test_a_failed_boot_is_told(guest: FakeGuest, connect: Connect) -> None:
+    guest.info = b'{"state":"booting"}'
+    channel, writer = await connect()
+    writer.write(wire.encode(Frame(wire.EVENT, 0, 0, b'{"event":"boot-failed","message":"no root"}')))
+    with pytest.raises(GuestError, match="no root"):
+        await channel.wait_ready(5)
+
+
+async def test_ready_comes_as_an_event(guest: FakeGuest, connect: Connect) -> None:
+    guest.info = b'{"state":"booting"}'
+    channel, writer = await connect()
+    with pytest.raises(GuestError, match="ready"):
+        await channel.wait_ready(0.05)
+    writer.write(wire.encode(Frame(wire.EVENT, 0, 0, b'{"event":"ready"}')))
+    await channel.wait_ready(5)
+
+
+async def test_a_lost_connection_fails_every_stream(guest: FakeGuest, connect: Connect) -> None:
+    channel, writer = await connect()
+    stream = await accepted(guest, channel, writer)
+    writer.close()
+    with pytest.raises(GuestError, match="closed"):
+        await stream.read_frame()
+    await channel.closed
+    with pytest.raises(GuestError, match="closed"):
+        await channel.request("health")
+
+
+async def test_a_refusal_carries_its_code(guest: FakeGuest, connect: Connect) -> None:
+    channel, writer = await connect()
+    asking = asyncio.create_task(channel.request("dance"))
+    opened = await guest.frames.get()
+    writer.write(wire.encode(Frame(wire.ERROR, opened.stream, 0, b'{"code":"unknown-op","message":"no"}')))
+    with pytest.raises(GuestRefusal, match="no") as caught:
+        await asking
+    assert caught.value.code == "unknown-op"
+
+
+async def test_a_silent_request_is_closed_after_its_time(guest: FakeGuest, connect: Connect) -> None:
+    channel, _writer = await connect()
+    with pytest.raises(GuestError, match=r"health within 0.1 s"):
+        await channel.request("health", timeout=0.1)
+    assert [(await guest.frames.get()).type for _ in range(2)] == [wire.OPEN, wire.CLOSE]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [Frame(wire.DATA, 1, 1, bytes(65536))] * 5,
+        [Frame(wire.DATA, 1, 1, b"x")] * 4097,
+        [Frame(wire.DATA, 1, 3, b"x")],
+        [Frame(wire.EOF, 1, 1), Frame(wire.EOF, 1, 1)],
+        [Frame(wire.ACCEPT, 1, 0, b"{}")],
+        [wire.credit(1, 1)],
+    ],
+    ids=["window", "tiny", "channel", "eof", "accept", "credit"],
+)
+async def test_a_guest_that_cheats_loses_its_stream(guest: FakeGuest, connect: Connect, frames: list[Frame]) -> None:
+    channel, writer = await connect()
+    stream = await accepted(guest, channel, writer)
+    writer.write(b"".join(map(wire.encode, frames)))
+    assert (await guest.frames.get()).type == wire.CLOSE
+    with pytest.raises(GuestError, match="guest agent"):
+        while True:
+            await stream.read_frame()
+    assert not channel.closed.done()
+
+
+async def test_a_stream_never_opened_ends_the_connection(guest: FakeGuest, connect: Connect) -> None:
+    channel, writer = await connect()
+    writer.write(wire.encode(Frame(wire.DATA, 99, 1, b"x")))
+    assert "never opened" in str(await asyncio.wait_for(channel.closed, 5))
+
+
+async def test_a_request_too_long_is_refused_here(guest: FakeGuest, connect: Connect) -> None:
+    channel, _writer = await connect()
+    with pytest.raises(GuestError, match="at most 65536"):
+        await channel.request("exec", argv=["x" * 70_000])
+
+
+async def test_a_client_that_overruns_its_window_is_refused(guest: FakeGuest, connect: Connect) -> None:
+    channel, writer = await connect()
+    stream = await accepted(guest, channel, writer)
+    with pytest.raises(GuestError, match="window"):
+        for _ in range(5):
+            await stream.send_frame(Frame(wire.DATA, 1, 0, bytes(65536)))
