@@ -92,6 +92,13 @@ def test_input_survives_slow_reader_with_cancellation() -> None:
     assert HostCommands().run(line, timeout=20, input=data, cancelled=lambda: False).stdout == data
 
 
+def test_output_held_open_by_a_child_is_not_waited_for_longer_than_the_timeout() -> None:
+    started = time.monotonic()
+    with pytest.raises(HostError, match="did not end within"):
+        HostCommands().run(["sh", "-c", "sleep 30 & exit 0"], timeout=0.5)
+    assert time.monotonic() - started < 10
+
+
 def test_last_of_errors_is_kept() -> None:
     line = ["sh", "-c", "head -c 3000000 /dev/zero >&2; echo last >&2"]
     stderr = HostCommands().run(line, timeout=20).stderr

@@ -143,7 +143,7 @@ def test_many_files_of_others_over_several_groups(disks: HostDisks, area: Path) 
     for one in range(100):
         (top / str(one)).mkdir(parents=True)
         for two in range(120):
-            (top / str(one) / str(two)).write_bytes(b"")
+            (top / str(one) / str(two)).touch()
     os.chown(top / "7", 4321, 4321)
     image = area / "disk.ext4"
     disks.make_ext4(image, 256, uuid=UUID, label="work", content=top)
