@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import selectors
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from banger.errors import HostError
+from banger.errors import CancelledError, HostError
 
 #: Debian package that has a program banger or a built-in plugin runs, for the hint when it is missing.
 PACKAGES = {
@@ -102,14 +106,12 @@ class HostCommands:
         cancelled: Callable[[], bool] | None = None,
     ) -> Completed:
         line = [self.resolve(os.fspath(argv[0])), *(os.fspath(arg) for arg in argv[1:])]
+        if input is not None:
+            stdin = _input_file(input)
         try:
             process = subprocess.Popen(
                 line,
-                stdin=stdin
-                if stdin is not None
-                else subprocess.PIPE
-                if input is not None
-                else subprocess.DEVNULL,
+                stdin=stdin if stdin is not None else subprocess.DEVNULL,
                 stdout=stdout if stdout is not None else subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=make_environment(env),
@@ -118,50 +120,108 @@ class HostCommands:
             )
         except OSError as error:
             raise HostError(f"{argv[0]} could not be started: {error.strerror}") from error
-        out, err = _communicate(process, line, input, timeout, cancelled)
-        done = Completed(tuple(line), process.returncode, out[:OUTPUT_LIMIT], err[-OUTPUT_LIMIT:])
+        finally:
+            if input is not None and stdin is not None:
+                stdin.close()
+        followed = _Followed(process, line[0], timeout, cancelled)
+        followed.finish()
+        done = Completed(tuple(line), process.returncode, bytes(followed.stdout), bytes(followed.stderr))
         if check and done.status != 0:
             raise failed_program(done)
         return done
 
 
-def _communicate(
-    process: subprocess.Popen[bytes],
-    line: list[str],
-    data: bytes | None,
-    timeout: float,
-    cancelled: Callable[[], bool] | None,
-) -> tuple[bytes, bytes]:
-    import time
+def _input_file(data: bytes) -> IO[bytes]:
+    """Return an anonymous file with the data: a program reads it at its own pace, and nothing has to feed it."""
+    file = os.fdopen(os.memfd_create("input", os.MFD_CLOEXEC), "w+b")
+    file.write(data)
+    file.seek(0)
+    return file
 
-    from banger.errors import CancelledError
 
-    deadline = time.monotonic() + timeout
-    name = os.path.basename(line[0])
-    while True:
+class _Followed:
+    """A process while it runs: its output is kept within bounds, its time is short, and it can be cancelled."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        program: str,
+        timeout: float,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self._process = process
+        self._name = os.path.basename(program)
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._cancelled = cancelled
+        self._asked = 0.0
+
+    def finish(self) -> None:
+        """Read until both streams and the process have ended; kill its group when that is not to be."""
         try:
-            left = deadline - time.monotonic()
-            out, err = process.communicate(data, timeout=min(left, 0.1) if cancelled else left)
-            return out or b"", err or b""
-        except subprocess.TimeoutExpired:
-            data = None
-            if cancelled is not None and cancelled():
-                _kill_group(process)
-                raise CancelledError(f"cancelled while {name} was running") from None
-            if time.monotonic() >= deadline:
-                _kill_group(process)
-                raise HostError(f"{name} did not end within {timeout:.0f} s") from None
+            with selectors.DefaultSelector() as selector:
+                for stream, keep in (
+                    (self._process.stdout, self._keep_first),
+                    (self._process.stderr, self._keep_last),
+                ):
+                    if stream is not None:
+                        selector.register(stream, selectors.EVENT_READ, keep)
+                while selector.get_map():
+                    self._read(selector)
+            while self._process.poll() is None:
+                self._check()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(self._patience())
         except BaseException:
-            _kill_group(process)
+            self._kill()
             raise
+        finally:
+            for stream in (self._process.stdout, self._process.stderr):
+                if stream is not None:
+                    stream.close()
 
+    def _read(self, selector: selectors.BaseSelector) -> None:
+        for key, _ in selector.select(self._patience()):
+            if chunk := os.read(key.fd, 65536):
+                key.data(chunk)
+            else:
+                selector.unregister(key.fileobj)
+        self._check()
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.communicate()
+    def _keep_first(self, chunk: bytes) -> None:
+        self.stdout += chunk[: OUTPUT_LIMIT - len(self.stdout)]
+
+    def _keep_last(self, chunk: bytes) -> None:
+        self.stderr += chunk
+        del self.stderr[:-OUTPUT_LIMIT]
+
+    def _patience(self) -> float:
+        left = max(self._deadline - time.monotonic(), 0.0)
+        return min(left, 0.1) if self._cancelled else left
+
+    def _check(self) -> None:
+        """Raise when the time is over or somebody cancelled; that is asked ten times a second."""
+        now = time.monotonic()
+        if self._cancelled is not None and now - self._asked >= 0.09:
+            self._asked = now
+            if self._cancelled():
+                raise CancelledError(f"cancelled while {self._name} was running")
+        if now >= self._deadline:
+            raise HostError(f"{self._name} did not end within {self._timeout:.0f} s")
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        # Whoever of the group still dies holds the pipe: once it is closed, nobody writes any more.
+        if self._process.stderr is not None:
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline:
+                ready, _, _ = select.select([self._process.stderr], [], [], 0.5)
+                if ready and not os.read(self._process.stderr.fileno(), 65536):
+                    break
 
 
 def make_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

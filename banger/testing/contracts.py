@@ -18,8 +18,8 @@ from banger.model.source import ImageSource, KernelSource, PulledImage, PulledKe
 class CommandsContract:
     """Subclass with a fixture ``commands`` that knows these programs.
 
-    ``printf`` and ``cat`` as usual; ``false`` ends with 1; ``sh -c 'echo no >&2; exit 3'``; ``sleep 60`` takes that
-    long; ``head -c 3000000 /dev/zero`` prints that many zero bytes; ``no-such-program`` is not installed.
+    ``printf`` and ``cat`` as usual; ``false`` ends with 1; ``sh -c 'echo no >&2; exit 3'``; ``sleep 60`` takes
+    that long; ``head -c 3000000 /dev/zero`` prints that many zeros; ``no-such-program`` is not installed.
     """
 
     @pytest.fixture
@@ -73,13 +73,10 @@ class RecordedProgress:
     staging: Path
     cache: Path
     commands: Commands = field(default_factory=HostCommands)
+    disks: Disks = field(default_factory=lambda: HostDisks(HostCommands()))
     arch: str = field(default_factory=lambda: os.uname().machine)
     cancel_at: str | None = None
     stages: list[str] = field(default_factory=list)
-
-    @property
-    def disks(self) -> Disks:
-        return HostDisks(self.commands)
 
     def progress(
         self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
@@ -218,4 +215,5 @@ def remove_tree(directory: Path) -> None:
 def assert_plain_tree(directory: Path) -> None:
     """Check that a tree holds directories and regular files only."""
     for path in directory.rglob("*"):
-        assert not path.is_symlink() and (path.is_dir() or path.is_file()), path
+        assert not path.is_symlink(), path
+        assert path.is_dir() or path.is_file(), path

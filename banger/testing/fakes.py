@@ -26,19 +26,19 @@ class Call:
 class Answer:
     """What a program of :class:`FakeCommands` does.
 
-    :param seconds: how long it takes; longer than the timeout counts as timed out, and no time passes.
-    :param effect: called with the call before the program ends, for instance to make the file it would have made.
+    :param seconds: how long it takes; longer than the timeout counts as timed out. No time passes.
+    :param effect: called with the call before the program ends, for instance to make the file it would make.
     """
 
     status: int = 0
     stdout: bytes = b""
     stderr: bytes = b""
     seconds: float = 0.0
-    effect: Callable[[Call], None] | None = None
+    effect: Callable[[Call], object] | None = None
 
 
 class FakeCommands(Commands):
-    """:class:`~banger.host.command.Commands` that starts nothing: records what it is asked, answers from a script.
+    """:class:`~banger.host.command.Commands` that starts nothing, records what it is asked, and is scripted.
 
     .. code-block:: python
 
@@ -67,7 +67,7 @@ class FakeCommands(Commands):
         stdout: bytes = b"",
         stderr: bytes = b"",
         seconds: float = 0.0,
-        effect: Callable[[Call], None] | None = None,
+        effect: Callable[[Call], object] | None = None,
     ) -> None:
         """Script the answer to lines in which ``pattern``, a regular expression, is found."""
         answer = Answer(status, stdout, stderr, seconds, effect)

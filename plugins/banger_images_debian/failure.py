@@ -10,8 +10,8 @@ from banger.api import BangerError, HostError, ImageError
 _SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 _SIGNATURE = re.compile(r"NO_PUBKEY|is not signed|EXPKEYSIG|BADSIG|signatures couldn't be verified")
 _NETWORK = re.compile(
-    r"Could not resolve|Temporary failure resolving|Unable to connect|Could not connect"
-    r"|Connection (?:refused|failed|timed out)|Failed to fetch|Network is unreachable|Hash Sum mismatch|Could not handshake"
+    r"Could not resolve|Temporary failure resolving|Unable to connect|Could not connect|Failed to fetch"
+    r"|Connection (?:refused|failed|timed out)|Network is unreachable|Hash Sum mismatch|Could not handshake"
 )
 _MEMORY = re.compile(r"Cannot allocate memory|Out of memory|Killed")
 _ERROR = re.compile(r"^(?:E: |Err:|mke2fs: |unshare: |mount: |dpkg: error|sh: )")

@@ -97,10 +97,10 @@ def _without_sub_ids(user: str, root: Path) -> HostError | None:
 
 @contextlib.contextmanager
 def make_work_directory(namespace: Namespace, ctx: PullContext) -> Iterator[tuple[Path, str]]:
-    """Give a directory for the build and its kind: ``tmpfs`` to mount one over it, ``dir`` to use it as it is.
+    """Give a directory for the build and its kind: ``tmpfs`` to mount one there, ``dir`` to use it as it is.
 
-    It is gone afterwards. Without enough memory an ordinary user's build lies in the cache directory; one left
-    there by a crash is removed by the next.
+    It is gone afterwards. Without enough memory an ordinary user's build lies in the cache directory; what a
+    crash left there is removed by the next.
     """
     if namespace.can_mount and available_memory() >= TMPFS_NEEDS:
         work = ctx.staging / "work"

@@ -97,7 +97,9 @@ async def test_environment_directory_and_user(channel: GuestChannel, tmp_path: P
         ({"argv": "true"}, "bad-request"),
     ],
 )
-async def test_what_cannot_start_is_refused(channel: GuestChannel, fields: dict[str, object], code: str) -> None:
+async def test_what_cannot_start_is_refused(
+    channel: GuestChannel, fields: dict[str, object], code: str
+) -> None:
     with pytest.raises(GuestRefusal) as caught:
         await channel.open("exec", **fields)
     assert caught.value.code == code
@@ -123,7 +125,9 @@ async def test_signals_reach_the_group_and_are_reported(channel: GuestChannel) -
 
 
 async def test_a_terminal(channel: GuestChannel) -> None:
-    stream = await channel.open("exec", argv=["sh"], tty=True, rows=33, cols=77, env={"PS1": "> ", "TERM": "xterm"})
+    stream = await channel.open(
+        "exec", argv=["sh"], tty=True, rows=33, cols=77, env={"PS1": "> ", "TERM": "xterm"}
+    )
     await stream.send_data(b"tty; stty size; echo $TERM\n")
     shown = await read_until(stream, b"xterm\r\n")
     assert b"33 77" in shown
@@ -159,7 +163,9 @@ async def test_a_big_output_waits_for_credit(channel: GuestChannel) -> None:
 
 
 async def test_a_last_big_write_is_not_cut_by_the_exit(channel: GuestChannel) -> None:
-    stream = await channel.open("exec", argv=["sh", "-c", "head -c 260000 /dev/zero; head -c 60000 /dev/zero; (sleep 100 &)"])
+    stream = await channel.open(
+        "exec", argv=["sh", "-c", "head -c 260000 /dev/zero; head -c 60000 /dev/zero; (sleep 100 &)"]
+    )
     await asyncio.sleep(0.5)
     output, code = await read_all(stream)
     assert (len(output), code) == (320_000, 0)
@@ -191,7 +197,9 @@ async def test_many_at_once_and_no_more_than_the_limit(channel: GuestChannel) ->
 
 async def test_closing_a_stream_hangs_up_then_kills(channel: GuestChannel, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    script = f"trap '' HUP; echo $$ > {pid_file}.tmp; mv {pid_file}.tmp {pid_file}; while :; do sleep 0.1; done"
+    script = (
+        f"trap '' HUP; echo $$ > {pid_file}.tmp; mv {pid_file}.tmp {pid_file}; while :; do sleep 0.1; done"
+    )
     stream = await channel.open("exec", argv=["sh", "-c", script])
     await until(pid_file.exists)
     pid = int(pid_file.read_text())
@@ -238,7 +246,12 @@ async def test_a_write_that_is_given_up_leaves_the_old_file(channel: GuestChanne
     stream = await channel.open("file-write", path=str(path))
     await stream.send_data(b"new")
     await stream.close()
-    await until(lambda: list(tmp_path.iterdir()) in ([path], [path, tmp_path / "agent.sock"], [tmp_path / "agent.sock", path]))
+    await until(
+        lambda: (
+            list(tmp_path.iterdir())
+            in ([path], [path, tmp_path / "agent.sock"], [tmp_path / "agent.sock", path])
+        )
+    )
     assert path.read_text() == "old"
 
 
@@ -301,7 +314,11 @@ def call(port: socket.socket, parser: wire.Parser, stream: int, argv: list[str])
 
 
 def open_cat(port: socket.socket, path: Path) -> bytes:
-    port.sendall(wire.encode(Frame(wire.OPEN, 1, 0, wire.encode_json({"op": "exec", "argv": ["sh", "-c", f"cat > {path}"]}))))
+    port.sendall(
+        wire.encode(
+            Frame(wire.OPEN, 1, 0, wire.encode_json({"op": "exec", "argv": ["sh", "-c", f"cat > {path}"]}))
+        )
+    )
     return wire.encode(Frame(wire.DATA, 1, 0, b"A" * 65536))
 
 
@@ -343,7 +360,9 @@ def test_a_cut_inside_the_cut(port: socket.socket) -> None:
 def test_a_cut_while_the_guest_sends(port: socket.socket) -> None:
     """Nobody reads 1 MiB of output; the next host finds the answer behind what was queued."""
     greet(port)
-    port.sendall(wire.encode(Frame(wire.OPEN, 1, 0, b'{"op":"exec","argv":["head","-c","1048576","/dev/zero"]}')))
+    port.sendall(
+        wire.encode(Frame(wire.OPEN, 1, 0, b'{"op":"exec","argv":["head","-c","1048576","/dev/zero"]}'))
+    )
     port.recv(5000)
     parser = wire.Parser()
     parser.feed(greet(port))

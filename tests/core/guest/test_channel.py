@@ -164,7 +164,9 @@ async def test_a_silent_request_is_closed_after_its_time(guest: FakeGuest, conne
     ],
     ids=["window", "tiny", "channel", "eof", "accept", "credit"],
 )
-async def test_a_guest_that_cheats_loses_its_stream(guest: FakeGuest, connect: Connect, frames: list[Frame]) -> None:
+async def test_a_guest_that_cheats_loses_its_stream(
+    guest: FakeGuest, connect: Connect, frames: list[Frame]
+) -> None:
     channel, writer = await connect()
     stream = await accepted(guest, channel, writer)
     writer.write(b"".join(map(wire.encode, frames)))

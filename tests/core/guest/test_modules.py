@@ -23,7 +23,10 @@ BUILTIN = "kernel/fs/ext4/ext4.ko\n"
 
 
 def resolve(*names: str) -> list[str]:
-    return [modules.module_name(p) for p in modules.resolve_modules(names, modules_dep=DEP, modules_builtin=BUILTIN)]
+    return [
+        modules.module_name(p)
+        for p in modules.resolve_modules(names, modules_dep=DEP, modules_builtin=BUILTIN)
+    ]
 
 
 def test_dependencies_come_first_and_once() -> None:

@@ -42,7 +42,9 @@ def test_frames_survive_any_cut() -> None:
         (0xFFFFFFFF, 0xFFFFFFFF, 0xFF, 0xFFFF),
     ],
 )
-def test_a_bad_header_is_refused_before_its_payload_comes(length: int, stream: int, kind: int, reserved: int) -> None:
+def test_a_bad_header_is_refused_before_its_payload_comes(
+    length: int, stream: int, kind: int, reserved: int
+) -> None:
     with pytest.raises(GuestError):
         Parser().feed(wire.HEADER.pack(length, stream, kind, 0, reserved))
 
@@ -63,7 +65,9 @@ def test_random_bytes_give_frames_or_an_error(data: bytes) -> None:
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_the_answer_is_found_in_garbage(garbage: bytes, step: int) -> None:
     nonce = b"n" * 15 + b"!"
-    answer = wire.encode(Frame(wire.HELLO, 0, 0, wire.MAGIC + struct.pack(">I", 1) + nonce + b'{"state":"ready"}'))
+    answer = wire.encode(
+        Frame(wire.HELLO, 0, 0, wire.MAGIC + struct.pack(">I", 1) + nonce + b'{"state":"ready"}')
+    )
     stale = wire.encode(Frame(wire.HELLO, 0, 0, wire.MAGIC + struct.pack(">I", 1) + b"o" * 16 + b"{}"))
     data = garbage + stale[:40] + answer + b"rest"
     finder = HelloFinder(nonce)
