@@ -26,7 +26,9 @@ BASE = Path(tempfile.mkdtemp(prefix="bt-", dir="/tmp"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rings", default="unit", help=f"comma-separated: {', '.join(RINGS)} [unit]")
-    parser.addoption("--all-scenarios", action="store_true", help="ring smoke: not only the slice of make test")
+    parser.addoption(
+        "--all-scenarios", action="store_true", help="ring smoke: not only the slice of make test"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,7 +61,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         extra = mark is not None and ring == "smoke" and not (everything or mark.kwargs.get("slice"))
         item.user_properties += [("ring", ring), ("wanted", ring in wanted and not extra)]
         if ring == "host" and os.geteuid() != 0:
-            item.add_marker(pytest.mark.skip(reason="needs root: run the tests as root, or where sudo asks nothing"))
+            item.add_marker(
+                pytest.mark.skip(reason="needs root: run the tests as root, or where sudo asks nothing")
+            )
     chosen = [item for item in items if dict(item.user_properties)["wanted"]]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen

@@ -43,7 +43,8 @@ class Accounting:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
-            self.unexcused.append(f"{report.nodeid}: skipped as a whole, so its ring is unknown: mark its tests instead")
+            excused = any(reason.startswith(text) and holds for text, holds in EXCUSES.items())
+            if ring != "unit" and not excused:
 
     def problems(self) -> list[str]:
         """Return what must fail the session."""
