@@ -36,15 +36,15 @@ class Accounting:
         if report.skipped and not hasattr(report, "wasxfail"):
             self.skipped[ring] += 1
             reason = _reason(report)
-            if ring != "unit" and not any(reason.startswith(text) and holds for text, holds in EXCUSES.items()):
+            excused = any(reason.startswith(text) and holds for text, holds in EXCUSES.items())
+            if ring != "unit" and not excused:
                 self.unexcused.append(f"{report.nodeid}: skipped, which nothing excuses: {reason}")
         elif report.when == "call":
             self.ran[ring] += 1
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
-            excused = any(reason.startswith(text) and holds for text, holds in EXCUSES.items())
-            if ring != "unit" and not excused:
+            self.unexcused.append(f"{report.nodeid}: skipped as a whole: mark its tests instead")
 
     def problems(self) -> list[str]:
         """Return what must fail the session."""
