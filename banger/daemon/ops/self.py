@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 import banger
 from banger.build import build_info
 from banger.daemon.context import OperationContext, OperationRecord
+from banger.daemon.starts import open_handles
 from banger.errors import BangerError, ConflictError
 from banger.model.check import CheckResult, CheckStatus
 from banger.model.command import Operation
@@ -225,6 +226,7 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
         for owned in registry.owned():
             found += [(owned.plugin, check) for check in owned.value.checks]
     lines = [_plugin_line(failed.found.name, failed.reason, failed.hint) for failed in _failed(op)]
+    lines += _orphan_lines(op)
     for plugin, check in found:
         try:
             result = check.run(op.services.commands)
@@ -244,6 +246,23 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
 
 def _failed(op: OperationContext) -> list[Any]:
     return list(op.services.plugins.failed.values())
+
+
+def _orphan_lines(op: OperationContext) -> list[CheckLine]:
+    """Return a line for each VM that holds something of a plugin that is not installed any more."""
+    steps = op.services.registries.all_steps()
+    return [
+        CheckLine(
+            name=f"vm {vm.name}",
+            status=CheckStatus.WARN,
+            detail=f"step '{section.step}' belongs to plugin '{section.plugin}', which is not loaded",
+            hint=f"pip install banger-plugin-{section.plugin}, or banger vm delete --force {vm.name}",
+            plugin=section.plugin,
+        )
+        for vm in op.services.database.vms()
+        for section in open_handles(op.services, vm).sections
+        if section.step not in steps
+    ]
 
 
 def _plugin_line(name: str, reason: str, hint: str) -> CheckLine:

@@ -80,7 +80,7 @@ def check_own_files(image: Path, ctx: RecordedProgress) -> None:
     assert 'Fast link dest: "/dev/null"' in look(image, "stat /etc/systemd/system/apt-daily.timer")
     assert "multi-user.target" in look(image, "stat /etc/systemd/system/default.target")
     assert "mmdebstrap" not in look(image, "ls -l /etc/apt/apt.conf.d")
-    assert "deb.lists" not in look(image, "ls -l /var/lib/apt/lists")
+    assert "_Packages" not in look(image, "ls -l /var/lib/apt/lists")
 
 
 class TestBookworm(_Debian):
