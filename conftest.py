@@ -1,4 +1,4 @@
-"""Rings of tests, the switches that choose among them, and isolation from the user's own banger. Nothing else."""
+"""Rings of tests, their switches, and isolation from the user's own banger. Nothing else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ["tests.rings"]
 
 RINGS = {
     "unit": "needs nothing (every test without another mark)",
