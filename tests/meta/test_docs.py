@@ -69,8 +69,7 @@ def typed_commands(page: Path) -> Iterator[str]:
 
 def named_commands(page: Path) -> Iterator[str]:
     """Yield every call of banger that a page names within a sentence."""
-    for text in re.findall(r"`(banger [a-z][^`]*)`", page.read_text()):
-        yield text
+    yield from re.findall(r"`(banger [a-z][^`]*)`", page.read_text())
 
 
 def resolve(line: str) -> tuple[click.Command, click.Context, list[str]]:

@@ -97,7 +97,8 @@ def test_changelog_fragments() -> None:
             f"{path.name}: write NUMBER.KIND.md or +WORDS.KIND.md; kinds: {kinds}"
         )
         text = path.read_text().strip()
-        assert text.endswith(".") and "\n\n" not in text, f"{path.name}: one paragraph of whole sentences"
+        assert text.endswith("."), f"{path.name}: whole sentences"
+        assert "\n\n" not in text, f"{path.name}: one paragraph"
 
 
 def test_python_version_is_said_once_everywhere() -> None:
