@@ -168,8 +168,9 @@ async def _serve(paths: Paths) -> None:
     logging.getLogger().setLevel(settings.core.log_level.upper())
     plugins = load_plugins(settings)
     plugin_settings = mount_settings(plugins, settings)
-    for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.cache):
+    for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.journal):
         make_private(directory)
+    make_private(paths.cache)
     services = Services(
         paths=paths,
         settings=settings,

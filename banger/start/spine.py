@@ -195,11 +195,11 @@ def guest_config(ctx: StartContext) -> dict[str, Any]:
 
 
 def identify_guest(ctx: StartContext) -> None:
-    """Reach the agent, tell it who it is, and wait until network and mounts are up."""
+    """Reach the agent, wait until mounts and network are up, and tell it the time and who it is."""
     ctx.progress("agent", "waiting for the guest")
     ctx.guest.connect(AGENT_TIMEOUT)
-    ctx.guest.request("identify", timeout=READY_TIMEOUT, **guest_config(ctx), **_fresh())
     ctx.guest.wait_ready(READY_TIMEOUT)
+    ctx.guest.request("identify", timeout=READY_TIMEOUT, **guest_config(ctx), **_fresh())
 
 
 def _fresh() -> dict[str, Any]:
