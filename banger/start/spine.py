@@ -195,7 +195,10 @@ def guest_config(ctx: StartContext) -> dict[str, Any]:
 
 
 def identify_guest(ctx: StartContext) -> None:
-    """Reach the agent, wait until mounts and network are up, and tell it the time and who it is."""
+    """Reach the agent, wait until it has booted, and tell it who it is; answered once network and mounts are up.
+
+    While it boots it would refuse: a slow machine is heard before it is ready.
+    """
     ctx.progress("agent", "waiting for the guest")
     ctx.guest.connect(AGENT_TIMEOUT)
     ctx.guest.wait_ready(READY_TIMEOUT)
