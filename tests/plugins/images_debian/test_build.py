@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from banger_images_debian import banger_register_image_sources, namespace
 
 from banger.errors import CancelledError
 from banger.host.command import HostCommands
@@ -18,6 +17,7 @@ from banger.testing.contracts import (
     list_tree,
     remove_tree,
 )
+from banger_images_debian import banger_register_image_sources, namespace
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
