@@ -138,7 +138,9 @@ def load_plugins(settings: Settings) -> Plugins:
     if "core" not in plugins.loaded:
         failed = plugins.failed.get("core")
         reason = failed.reason if failed else "its entry point is not installed"
-        raise PluginError(f"banger's own core does not load: {reason}", hint="pip install --force-reinstall banger")
+        raise PluginError(
+            f"banger's own core does not load: {reason}", hint="pip install --force-reinstall banger"
+        )
     return plugins
 
 
