@@ -58,6 +58,8 @@ class AgentBuildHook(BuildHookInterface[Any]):
         sources = self._sources()
         if not sources:
             raise SystemExit("banger: the guest agent's source (agent/) is missing from this source tree")
+        if os.environ.get("BANGER_AGENT_ARCHES"):
+            return self._arches()  # a release contains nothing that was lying about
         newest = max(path.stat().st_mtime for path in [*sources, Path(__file__)])
         outputs = {arch: self._output(arch) for arch in self._arches()}
         return [a for a, path in outputs.items() if not path.exists() or path.stat().st_mtime < newest]

@@ -21,7 +21,7 @@ from banger.config.fingerprint import fingerprint
 from banger.config.paths import Paths, find_paths, make_private
 from banger.config.settings import PluginSettings, Settings, read_settings
 from banger.daemon.context import current_op
-from banger.errors import BangerError, ConfigError, DaemonError
+from banger.errors import BangerError, ConfigError, DaemonError, PluginError
 from banger.model.name import unknown_hint
 from banger.plugins import Plugins, find_plugins
 
@@ -135,6 +135,12 @@ def load_plugins(settings: Settings) -> Plugins:
     plugins = Plugins()
     third_parties = os.environ.get("BANGER_PLUGINS") != "builtin"
     plugins.load(find_plugins(), disabled=settings.core.disabled, third_parties=third_parties)
+    if "core" not in plugins.loaded:
+        failed = plugins.failed.get("core")
+        reason = failed.reason if failed else "its entry point is not installed"
+        raise PluginError(
+            f"banger's own core does not load: {reason}", hint="pip install --force-reinstall banger"
+        )
     return plugins
 
 
@@ -168,8 +174,9 @@ async def _serve(paths: Paths) -> None:
     logging.getLogger().setLevel(settings.core.log_level.upper())
     plugins = load_plugins(settings)
     plugin_settings = mount_settings(plugins, settings)
-    for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.cache):
+    for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.journal):
         make_private(directory)
+    make_private(paths.cache)
     services = Services(
         paths=paths,
         settings=settings,

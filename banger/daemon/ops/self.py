@@ -12,7 +12,7 @@ import banger
 from banger.build import build_info
 from banger.daemon.context import OperationContext, OperationRecord
 from banger.daemon.starts import open_handles
-from banger.errors import BangerError, ConflictError
+from banger.errors import BangerError, ConflictError, UsageError
 from banger.model.check import CheckResult, CheckStatus
 from banger.model.command import Operation
 from banger.model.vm import VmState
@@ -171,6 +171,16 @@ async def show_operation(op: OperationContext, params: OpParams) -> OpSummary:
     return _summary(op.services.operations.resolve(params.op_id))
 
 
+async def follow_operation(op: OperationContext, params: OpParams) -> OpSummary:
+    """Pass another operation's events on until it is finished, for a client that comes back to it."""
+    record = op.services.operations.resolve(params.op_id)
+    if record is op.record:
+        raise UsageError("an operation cannot follow itself", hint="see: op.list")
+    async for event in record.follow():
+        op.record.publish(event)
+    return _summary(record)
+
+
 async def cancel_operation(op: OperationContext, params: OpParams) -> OpSummary:
     """Ask an operation to stop; it undoes what it did."""
     record = op.services.operations.resolve(params.op_id)
@@ -274,6 +284,7 @@ OPERATIONS = [
     Operation("daemon.stop", "end the daemon; VMs go on", StopParams, Nothing, stop),
     Operation("op.list", "list operations", Nothing, OpList, list_operations),
     Operation("op.show", "show an operation", OpParams, OpSummary, show_operation),
+    Operation("op.follow", "follow an operation to its end", OpParams, OpSummary, follow_operation),
     Operation("op.cancel", "cancel an operation", OpParams, OpSummary, cancel_operation),
     Operation("plugins.list", "list plugins", Nothing, PluginList, list_plugins),
     Operation("doctor", "look at the host", Nothing, Diagnosis, diagnose),
