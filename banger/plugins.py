@@ -179,6 +179,21 @@ class Plugins:
         self.loaded.pop(point.name, None)
         self.failed[point.name] = FailedPlugin(point, reason, trace)
 
+    def on_call(
+        self, callback: Callable[[str, str, dict[str, Any], Any, BaseException | None], None]
+    ) -> None:
+        """Tell ``callback`` of every hook call: hook, plugin, arguments, result, what it raised."""
+
+        def after(
+            outcome: pluggy.Result[Any], hook: str, impls: list[pluggy.HookImpl], arguments: Any
+        ) -> None:
+            failed = outcome.exception
+            results = [] if failed else outcome.get_result()
+            for impl in impls:
+                callback(hook, impl.plugin_name, dict(arguments), results[0] if results else None, failed)
+
+        self._manager.add_hookcall_monitoring(lambda *_: None, after)
+
     def declared(self, noun: str) -> list[tuple[str, Any]]:
         """Call one declare hook plugin by plugin; return ``(plugin, value)`` pairs. One that raises is taken out."""
         hook = f"{hookspecs.PROJECT}_register_{noun}"
