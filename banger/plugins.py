@@ -42,6 +42,10 @@ DECLARED = (
 )
 
 
+#: What a plugin's own code may raise without taking more than itself down; ``sys.exit()`` is no way out of a daemon.
+_BROKEN = (Exception, SystemExit)
+
+
 @dataclass(frozen=True, slots=True)
 class FoundPlugin:
     """An entry point of the group ``banger``: cheap to find, not imported."""
@@ -157,7 +161,7 @@ class Plugins:
             self._manager.register(module, name=name)
             self._manager.check_pending()
             _check_grammar(self._manager.get_hookcallers(module) or [], name)
-        except Exception as error:
+        except _BROKEN as error:
             self.fail(point, _first_line(error), traceback.format_exc())
         else:
             self.loaded[name] = LoadedPlugin(point, module)
@@ -202,7 +206,7 @@ class Plugins:
             try:
                 for returned in self._call(plugin, hook):
                     pairs.extend((name, value) for value in returned)
-            except Exception as error:
+            except _BROKEN as error:
                 self.fail(plugin.found, f"{hook}: {_first_line(error)}", traceback.format_exc())
         return pairs
 
@@ -211,7 +215,7 @@ class Plugins:
         for name, plugin in sorted(self.loaded.items()):
             try:
                 self._call(plugin, f"{hookspecs.PROJECT}_{event}", vm=vm, **facts)
-            except Exception as error:
+            except _BROKEN as error:
                 log(name, error)
 
     def _call(self, plugin: LoadedPlugin, hook: str, **arguments: Any) -> list[Any]:
