@@ -242,5 +242,8 @@ def _check_grammar(callers: Iterable[pluggy.HookCaller], name: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    lines = str(error).strip().splitlines()
+    if isinstance(error, pluggy.PluginValidationError):
+        # what is wrong with the hook stands in the last line, after what it is called
+        lines = ["; ".join(dict.fromkeys((lines[0], lines[-1])))]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
