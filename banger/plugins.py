@@ -199,10 +199,14 @@ class Plugins:
         self._manager.add_hookcall_monitoring(lambda *_: None, after)
 
     def declared(self, noun: str) -> list[tuple[str, Any]]:
-        """Call one declare hook plugin by plugin; return ``(plugin, value)`` pairs. One that raises is taken out."""
+        """Call one declare hook plugin by plugin; return ``(plugin, value)`` pairs. One that raises is taken out.
+
+        Built-in plugins come first, so that of two that declare one name it is the third party that is refused.
+        """
         hook = f"{hookspecs.PROJECT}_register_{noun}"
         pairs: list[tuple[str, Any]] = []
-        for name, plugin in sorted(self.loaded.items()):
+        ordered = sorted(self.loaded.items(), key=lambda item: (not item[1].found.builtin, item[0]))
+        for name, plugin in ordered:
             try:
                 for returned in self._call(plugin, hook):
                     pairs.extend((name, value) for value in returned)
