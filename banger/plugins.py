@@ -135,7 +135,7 @@ class Plugins:
                 self.disabled[point.name] = point
             else:
                 self._load_one(point, importer)
-        self._drop_unmet()
+        self.drop_unmet()
         if self.failed and os.environ.get("BANGER_STRICT_PLUGINS") == "1":
             first = next(iter(self.failed.values()))
             raise PluginError(f"plugin '{first.found.name}': {first.reason}", plugin=first.found.name)
@@ -166,7 +166,8 @@ class Plugins:
         else:
             self.loaded[name] = LoadedPlugin(point, module)
 
-    def _drop_unmet(self) -> None:
+    def drop_unmet(self) -> None:
+        """Take out plugins whose requirements are not loaded, and those that require them in turn."""
         changed = True
         while changed:
             changed = False
