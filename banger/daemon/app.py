@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -39,7 +40,29 @@ def make_app(services: Services) -> Starlette:
     async def openapi(_: Request) -> Response:
         return JSONResponse(describe(services.registries.operations))
 
-    return Starlette(routes=[Route("/v1/openapi.json", openapi), Route("/v1/{name}", call, methods=["POST"])])
+    async def refuse(_: Request, error: Exception) -> Response:
+        return _refuse_route(services, error)
+
+    routes = [Route("/v1/openapi.json", openapi), Route("/v1/{name}", call, methods=["POST"])]
+    return Starlette(routes=routes, exception_handlers={HTTPException: refuse})
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII: names that are no UTF-8 come in as lone surrogates, and have to go out in error messages."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def _refuse_route(services: Services, error: Exception) -> Response:
+    """Return the answer for a path or method that is no operation's; an id on this one too."""
+    assert isinstance(error, HTTPException)
+    refusal: BangerError = NotFoundError("there is nothing at this path", hint="POST /v1/<operation>; see /v1/openapi.json")
+    if error.status_code == 405:
+        refusal = UsageError("operations are called with POST", hint="see /v1/openapi.json")
+    record = services.operations.begin("none")
+    record.finish(error={**to_problem(refusal, record.id), "status": error.status_code})
+    return _answer(record, {**(error.headers or {}), "Banger-Op-Id": record.id})
 
 
 async def _call(services: Services, request: Request) -> Response:
@@ -157,8 +180,8 @@ def to_problem(error: BaseException, op_id: str) -> dict[str, Any]:
 def _answer(record: OperationRecord, headers: dict[str, str]) -> Response:
     if record.error is not None:
         status = int(record.error.get("status", 500))
-        return JSONResponse(record.error, status, headers, media_type="application/problem+json")
-    return JSONResponse(record.result, 200, headers)
+        return _Json(record.error, status, headers, media_type="application/problem+json")
+    return _Json(record.result, 200, headers)
 
 
 async def _follow(record: OperationRecord) -> AsyncIterator[bytes]:
