@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Bytes of a request's body; parameters are small, streams do not pass here.
 BODY_LIMIT = 1024 * 1024
+#: Bytes of a larger one that are read and dropped, so that the client is done sending and hears why it is refused.
+_DRAIN_LIMIT = 16 * BODY_LIMIT
 
 
 def make_app(services: Services) -> Starlette:
@@ -118,16 +120,20 @@ def _resolve(services: Services, name: str) -> Operation:
 
 
 async def _read_params(request: Request, operation: Operation) -> BaseModel:
-    body = bytearray()
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise UsageError(f"the request is larger than {BODY_LIMIT} bytes")
+        size += len(chunk)
+        if size <= BODY_LIMIT:
+            body += chunk
+        elif size > _DRAIN_LIMIT:
+            break
+    if size > BODY_LIMIT:
+        raise UsageError(f"the request is larger than {BODY_LIMIT} bytes", hint="send less")
     try:
         return operation.params.model_validate(json.loads(bytes(body) or b"{}"))
     except ValidationError as error:
         raise problem_of(error) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the request is not JSON: {error}") from error
 
 
