@@ -146,7 +146,7 @@ async def _run(services: Services, operation: Operation, params: BaseModel, reco
             result = await in_thread(services, operation.run, context, params)
         record.finish(result=result.model_dump(mode="json"))
         log.info("%s done", operation.name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         record.finish(error=to_problem(error, record.id))
 
 
