@@ -131,7 +131,7 @@ class Services:
     #: What this daemon was started from, readable and as its digest; clients send the digest.
     fingerprint: str
     fingerprint_digest: str
-    commands: Commands = field(default_factory=HostCommands)
+    commands: Commands = field(init=False)
     disks: Disks = field(init=False)
     locks: Locks = field(default_factory=Locks)
     operations: OperationTable = field(default_factory=OperationTable)
@@ -146,4 +146,5 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.commands = HostCommands(self.paths.journal)
         self.disks = HostDisks(self.commands)
