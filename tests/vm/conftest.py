@@ -19,15 +19,11 @@ _TAIL = 60
 _homes: list[Home] = []
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "vm: boots real VMs under QEMU")
-    config.addinivalue_line("markers", "soak: long runs, for `make soak`")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
-            item.add_marker(pytest.mark.vm)
+            if item.get_closest_marker("soak") is None:
+                item.add_marker(pytest.mark.vm)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(900))
 
