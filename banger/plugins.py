@@ -9,7 +9,7 @@ import importlib.metadata
 import inspect
 import os
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +40,10 @@ DECLARED = (
     "operations",
     "commands",
 )
+
+
+#: What a plugin's own code may raise without taking more than itself down; ``sys.exit()`` is no way out of a daemon.
+_BROKEN = (Exception, SystemExit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ class Plugins:
                 self.disabled[point.name] = point
             else:
                 self._load_one(point, importer)
-        self._drop_unmet()
+        self.drop_unmet()
         if self.failed and os.environ.get("BANGER_STRICT_PLUGINS") == "1":
             first = next(iter(self.failed.values()))
             raise PluginError(f"plugin '{first.found.name}': {first.reason}", plugin=first.found.name)
@@ -157,12 +161,13 @@ class Plugins:
             self._manager.register(module, name=name)
             self._manager.check_pending()
             _check_grammar(self._manager.get_hookcallers(module) or [], name)
-        except Exception as error:
+        except _BROKEN as error:
             self.fail(point, _first_line(error), traceback.format_exc())
         else:
             self.loaded[name] = LoadedPlugin(point, module)
 
-    def _drop_unmet(self) -> None:
+    def drop_unmet(self) -> None:
+        """Take out plugins whose requirements are not loaded, and those that require them in turn."""
         changed = True
         while changed:
             changed = False
@@ -179,15 +184,34 @@ class Plugins:
         self.loaded.pop(point.name, None)
         self.failed[point.name] = FailedPlugin(point, reason, trace)
 
+    def on_call(
+        self, callback: Callable[[str, str, dict[str, Any], Any, BaseException | None], None]
+    ) -> None:
+        """Tell ``callback`` of every hook call: hook, plugin, arguments, result, what it raised."""
+
+        def after(
+            outcome: pluggy.Result[Any], hook: str, impls: Sequence[pluggy.HookImpl], arguments: Any
+        ) -> None:
+            failed = outcome.exception
+            results = [] if failed else outcome.get_result()
+            for impl in impls:
+                callback(hook, impl.plugin_name, dict(arguments), results[0] if results else None, failed)
+
+        self._manager.add_hookcall_monitoring(lambda *_: None, after)
+
     def declared(self, noun: str) -> list[tuple[str, Any]]:
-        """Call one declare hook plugin by plugin; return ``(plugin, value)`` pairs. One that raises is taken out."""
+        """Call one declare hook plugin by plugin; return ``(plugin, value)`` pairs. One that raises is taken out.
+
+        Built-in plugins come first, so that of two that declare one name it is the third party that is refused.
+        """
         hook = f"{hookspecs.PROJECT}_register_{noun}"
         pairs: list[tuple[str, Any]] = []
-        for name, plugin in sorted(self.loaded.items()):
+        ordered = sorted(self.loaded.items(), key=lambda item: (not item[1].found.builtin, item[0]))
+        for name, plugin in ordered:
             try:
                 for returned in self._call(plugin, hook):
                     pairs.extend((name, value) for value in returned)
-            except Exception as error:
+            except _BROKEN as error:
                 self.fail(plugin.found, f"{hook}: {_first_line(error)}", traceback.format_exc())
         return pairs
 
@@ -196,7 +220,7 @@ class Plugins:
         for name, plugin in sorted(self.loaded.items()):
             try:
                 self._call(plugin, f"{hookspecs.PROJECT}_{event}", vm=vm, **facts)
-            except Exception as error:
+            except _BROKEN as error:
                 log(name, error)
 
     def _call(self, plugin: LoadedPlugin, hook: str, **arguments: Any) -> list[Any]:
@@ -223,5 +247,8 @@ def _check_grammar(callers: Iterable[pluggy.HookCaller], name: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    lines = str(error).strip().splitlines()
+    if isinstance(error, pluggy.PluginValidationError):
+        # what is wrong with the hook stands in the last line, after what it is called
+        lines = ["; ".join(dict.fromkeys((lines[0], lines[-1])))]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

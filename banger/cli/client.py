@@ -55,7 +55,7 @@ class Client:
             try:
                 return self._exchange(connection, name, params or {}, on_event)
             except StaleDaemonError:
-                self._wait_gone()
+                self.wait_gone()
             finally:
                 connection.close()
         raise DaemonError("the daemon keeps restarting", hint="banger daemon stop, then try again")
@@ -78,7 +78,8 @@ class Client:
         make_private(self.paths.state)
         return start_daemon(self.paths, START_TIMEOUT)
 
-    def _wait_gone(self) -> None:
+    def wait_gone(self) -> None:
+        """Wait, bounded, until no daemon answers."""
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             try:

@@ -76,12 +76,12 @@ class Session:
                     self._selector.register(0, selectors.EVENT_READ, "input")
                 else:
                     self._selector.unregister(0)
-            except (PermissionError, ValueError, OSError):
+                self._reading_input = wants
+            except (ValueError, OSError):
                 # a regular file or a closed descriptor cannot be watched: it is always ready
+                self._reading_input = False
                 if wants:
                     self._read_input()
-                return
-            self._reading_input = wants
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
         if self._selector.get_key(self._connection).events != events:
             self._selector.modify(self._connection, events, "daemon")

@@ -175,7 +175,13 @@ class PluginSettings:
         self._models: dict[str, BaseModel] = {}
 
     def mount(self, plugin: str, target: str, settings: Settings) -> None:
-        """Check ``[plugins.<plugin>]`` against the declared ``"module:Class"`` and freeze it."""
+        """Check ``[plugins.<plugin>]`` against the declared ``"module:Class"`` and freeze it.
+
+        :raises PluginError: no such model, one that is not strict, or a second one.
+        :raises ConfigError: the table does not fit the model.
+        """
+        if plugin in self._models:
+            raise PluginError(f"{target} is a second model; a plugin has at most one", plugin=plugin)
         model = load_model(target, plugin)
         prefix = f"plugins.{plugin}."
         self._models[plugin] = check_model(model, settings.tables.get(plugin, {}), prefix, settings.origins)

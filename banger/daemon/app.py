@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Bytes of a request's body; parameters are small, streams do not pass here.
 BODY_LIMIT = 1024 * 1024
+#: Bytes of a larger one that are read and dropped, so that the client is done sending and hears why it is refused.
+_DRAIN_LIMIT = 16 * BODY_LIMIT
 
 
 def make_app(services: Services) -> Starlette:
@@ -39,7 +42,31 @@ def make_app(services: Services) -> Starlette:
     async def openapi(_: Request) -> Response:
         return JSONResponse(describe(services.registries.operations))
 
-    return Starlette(routes=[Route("/v1/openapi.json", openapi), Route("/v1/{name}", call, methods=["POST"])])
+    async def refuse(_: Request, error: Exception) -> Response:
+        return _refuse_route(services, error)
+
+    routes = [Route("/v1/openapi.json", openapi), Route("/v1/{name}", call, methods=["POST"])]
+    return Starlette(routes=routes, exception_handlers={HTTPException: refuse})
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII: names that are no UTF-8 come in as lone surrogates, and have to go out in error messages."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def _refuse_route(services: Services, error: Exception) -> Response:
+    """Return the answer for a path or method that is no operation's; an id on this one too."""
+    assert isinstance(error, HTTPException)
+    refusal: BangerError = NotFoundError(
+        "there is nothing at this path", hint="POST /v1/<operation>; see /v1/openapi.json"
+    )
+    if error.status_code == 405:
+        refusal = UsageError("operations are called with POST", hint="see /v1/openapi.json")
+    record = services.operations.begin("none")
+    record.finish(error={**to_problem(refusal, record.id), "status": error.status_code})
+    return _answer(record, {**(error.headers or {}), "Banger-Op-Id": record.id})
 
 
 async def _call(services: Services, request: Request) -> Response:
@@ -97,16 +124,20 @@ def _resolve(services: Services, name: str) -> Operation:
 
 
 async def _read_params(request: Request, operation: Operation) -> BaseModel:
-    body = bytearray()
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise UsageError(f"the request is larger than {BODY_LIMIT} bytes")
+        size += len(chunk)
+        if size <= BODY_LIMIT:
+            body += chunk
+        elif size > _DRAIN_LIMIT:
+            break
+    if size > BODY_LIMIT:
+        raise UsageError(f"the request is larger than {BODY_LIMIT} bytes", hint="send less")
     try:
         return operation.params.model_validate(json.loads(bytes(body) or b"{}"))
     except ValidationError as error:
         raise problem_of(error) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the request is not JSON: {error}") from error
 
 
@@ -119,7 +150,7 @@ async def _run(services: Services, operation: Operation, params: BaseModel, reco
             result = await in_thread(services, operation.run, context, params)
         record.finish(result=result.model_dump(mode="json"))
         log.info("%s done", operation.name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         record.finish(error=to_problem(error, record.id))
 
 
@@ -159,8 +190,8 @@ def to_problem(error: BaseException, op_id: str) -> dict[str, Any]:
 def _answer(record: OperationRecord, headers: dict[str, str]) -> Response:
     if record.error is not None:
         status = int(record.error.get("status", 500))
-        return JSONResponse(record.error, status, headers, media_type="application/problem+json")
-    return JSONResponse(record.result, 200, headers)
+        return _Json(record.error, status, headers, media_type="application/problem+json")
+    return _Json(record.result, 200, headers)
 
 
 async def _stream(record: OperationRecord, *, abandon: bool) -> AsyncIterator[bytes]:

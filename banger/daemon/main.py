@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -145,10 +146,20 @@ def load_plugins(settings: Settings) -> Plugins:
 
 
 def mount_settings(plugins: Plugins, settings: Settings) -> PluginSettings:
-    """Check every ``[plugins.<name>]`` table against its plugin's model."""
+    """Check every ``[plugins.<name>]`` table against its plugin's model; a plugin whose model is no good is taken out.
+
+    :raises ConfigError: what the user wrote does not fit, or names a plugin that is not installed.
+    """
     mounted = PluginSettings()
     for name, target in plugins.declared("settings"):
-        mounted.mount(name, target, settings)
+        if name not in plugins.loaded:
+            continue
+        try:
+            mounted.mount(name, target, settings)
+        except ConfigError:
+            raise
+        except Exception as error:
+            plugins.fail(plugins.loaded[name].found, f"its settings: {error}", traceback.format_exc())
     known = {*plugins.loaded, *plugins.failed, *plugins.disabled}
     for name in settings.tables:
         if name not in known:

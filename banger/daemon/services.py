@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,13 @@ class Registries:
             table.update({step.name: Owned(step, capability.plugin) for step in capability.value.steps})
         return table
 
+    def check_order(self, plugins: AbstractSet[str]) -> None:
+        """Raise PluginError unless the steps of these plugins, with every capability on, can be ordered."""
+        steps = self.steps.owned()
+        for owned in self.capabilities.owned():
+            steps += [Owned(step, owned.plugin) for step in owned.value.steps]
+        order_steps([owned for owned in steps if owned.plugin in plugins], self.all_steps())
+
     def plan(self, capabilities: Mapping[str, Any]) -> list[Owned[StartStep]]:
         """Return the ordered steps of a VM that has these capabilities on."""
         steps = self.steps.owned()
@@ -93,28 +101,40 @@ def fill_registries(plugins: Plugins) -> Registries:
                 registry.add(value, plugin)
             except Exception as error:
                 plugins.fail(plugins.loaded[plugin].found, str(error))
+    _discard_failed(plugins, registries)
     _drop_unorderable(plugins, registries)
-    for registry in registries.by_noun().values():
-        for owned in registry.owned():
-            if owned.plugin not in plugins.loaded:
-                registry.discard(owned.plugin)
     return registries
 
 
+def _discard_failed(plugins: Plugins, registries: Registries) -> None:
+    """Take out what requires a plugin that failed, and all that failed plugins had declared."""
+    plugins.drop_unmet()
+    for registry in registries.by_noun().values():
+        for owner in {owned.plugin for owned in registry.owned()} - set(plugins.loaded):
+            registry.discard(owner)
+
+
 def _drop_unorderable(plugins: Plugins, registries: Registries) -> None:
-    """Take out third parties, last first, until all steps together can be ordered."""
-    suspects = [name for name in plugins.loaded if not plugins.loaded[name].found.builtin]
+    """Take out the third parties with whose steps the others' cannot be ordered, and nobody else.
+
+    They are added to banger's own one by one, by name; one that does not fit is left out. As its steps may be named by
+    another's, this is repeated until all that are left fit together.
+    """
+    third_parties = {name for name, plugin in plugins.loaded.items() if not plugin.found.builtin}
     while True:
-        try:
-            registries.plan(registries.capabilities)
+        fitting = set(plugins.loaded) - third_parties
+        registries.check_order(fitting)
+        before = len(third_parties)
+        for name in sorted(third_parties & set(plugins.loaded)):
+            try:
+                registries.check_order(fitting | {name})
+                fitting.add(name)
+            except Exception as error:
+                plugins.fail(plugins.loaded[name].found, str(error))
+        _discard_failed(plugins, registries)
+        third_parties &= set(plugins.loaded)
+        if len(third_parties) == before:
             return
-        except Exception as error:
-            if not suspects:
-                raise
-            culprit = suspects.pop()
-            plugins.fail(plugins.loaded[culprit].found, str(error))
-            for registry in registries.by_noun().values():
-                registry.discard(culprit)
 
 
 @dataclass(slots=True)

@@ -45,9 +45,9 @@ def run_plan(
     for owned in plan:
         step = owned.value
         table[step.name] = owned
-        section = handles.enter(step.name, owned.plugin, run_id, keep=step.remove is not None)
         began = time.monotonic()
         try:
+            section = handles.enter(step.name, owned.plugin, run_id, keep=step.remove is not None)
             step.run(context_for(owned, section))
         except BaseException as error:
             _name_step(error, owned)

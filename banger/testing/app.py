@@ -1,0 +1,178 @@
+"""A whole daemon in a thread of the test's process: real sockets, real store, chosen plugins."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from banger.config.fingerprint import fingerprint
+from banger.config.paths import Paths, find_paths, make_private
+from banger.config.settings import read_settings
+from banger.daemon.services import Services, fill_registries
+from banger.plugins import Plugins
+
+if TYPE_CHECKING:
+    from banger.host.command import Commands
+    from banger.host.disk import Disks
+
+#: Seconds the daemon gets to come up and to end.
+_PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer of the daemon, as it came over the socket."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The body as JSON."""
+        value: dict[str, Any] = json.loads(self.body)
+        return value
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The body as lines of JSON."""
+        return [json.loads(line) for line in self.body.splitlines()]
+
+
+class BangerApp:
+    """A daemon on the isolated directories of the test; a context manager.
+
+    Its store and sockets are real, its plugins those that were loaded for it, and ``commands`` and ``disks`` may be
+    fakes. The command line and :class:`~banger.cli.client.Client` find it by themselves.
+    """
+
+    def __init__(
+        self, plugins: Plugins, *, commands: Commands | None = None, disks: Disks | None = None
+    ) -> None:
+        self.paths: Paths = find_paths()
+        self.plugins = plugins
+        self._commands, self._disks = commands, disks
+        self._up = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="banger-app")
+        self.services: Services
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._up.wait(_PATIENCE):
+            raise TimeoutError("the daemon did not come up")
+        if self._failure is not None:
+            self._thread.join(_PATIENCE)
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread.is_alive():
+            self.services.loop.call_soon_threadsafe(self.services.stopping.set)
+        self._thread.join(_PATIENCE)
+
+    def join(self, timeout: float = _PATIENCE) -> bool:
+        """Wait until the daemon has ended by itself; tell whether it did."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._up.set()
+
+    async def _serve(self) -> None:
+        from banger.daemon.app import make_app
+        from banger.daemon.guests import Guests
+        from banger.daemon.main import bind_socket, mount_settings
+        from banger.daemon.reconcile import reconcile
+        from banger.daemon.server import serve_http
+        from banger.daemon.streams import Streams
+        from banger.store.database import Database
+
+        paths = self.paths
+        settings = read_settings(paths.config)
+        mounted = mount_settings(self.plugins, settings)
+        for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.cache):
+            make_private(directory)
+        mark = fingerprint(paths.config)
+        self.services = Services(
+            paths=paths,
+            settings=settings,
+            plugins=self.plugins,
+            plugin_settings=mounted,
+            registries=fill_registries(self.plugins),
+            database=Database(paths.database),
+            loop=asyncio.get_running_loop(),
+            fingerprint=mark,
+            fingerprint_digest=hashlib.sha256(mark.encode()).hexdigest()[:32],
+        )
+        if self._commands is not None:
+            self.services.commands = self._commands
+        if self._disks is not None:
+            self.services.disks = self._disks
+        self.services.guests, self.services.streams = Guests(), Streams(self.services)
+        await self.services.loop.run_in_executor(self.services.pool, reconcile, self.services)
+        listener = bind_socket(paths.daemon_socket)
+        streams = await asyncio.start_unix_server(
+            self.services.streams.serve, sock=bind_socket(paths.stream_socket)
+        )
+        self._up.set()
+        try:
+            await serve_http(make_app(self.services), listener, self.services.stopping)
+        finally:
+            listener.close()
+            streams.close()
+            for path in (paths.daemon_socket, paths.stream_socket):
+                path.unlink(missing_ok=True)
+            await self.services.guests.close()
+            self.services.pool.shutdown(wait=True, cancel_futures=True)
+            self.services.database.close()
+
+    def call(
+        self,
+        name: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Call an operation as the command line does; errors are raised as the daemon raised them."""
+        from banger.cli.client import Client
+
+        return Client().call(name, dict(params or {}), on_event=on_event, start=False)
+
+    def request(
+        self,
+        path: str,
+        body: bytes = b"{}",
+        *,
+        method: str = "POST",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send one HTTP request as it is given and return the answer as it comes."""
+        import http.client
+
+        class Connection(http.client.HTTPConnection):
+            def connect(connection) -> None:  # noqa: N805
+                connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                connection.sock.settimeout(_PATIENCE)
+                connection.sock.connect(str(self.paths.daemon_socket))
+
+        connection = Connection("banger")
+        try:
+            connection.request(method, path, body, {"Connection": "close", **(headers or {})})
+            answer = connection.getresponse()
+            return Answer(
+                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            )
+        finally:
+            connection.close()

@@ -1,0 +1,158 @@
+"""The core's own steps, held to the contract that every plugin's steps are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from banger.errors import HostError
+from banger.model.capability import Capability, GuestConfig, GuestMount
+from banger.model.check import Check, CheckResult, CheckStatus
+from banger.model.network import GuestInterface, NetworkMode, QemuUser
+from banger.start.spine import SPINE, check_host, guest_config, identify_guest
+from banger.start.step import StartStep
+from banger.testing.pytest_plugin import FakeHost, PlanFor
+from banger.testing.start import FakeStart, FakeStepContext
+from banger.testing.step_contract import MakeStart, StartStepContract
+
+STEPS = {step.name: step for step in SPINE}
+
+
+def test_the_core_plan_is_the_one_in_the_architecture(plan_for: PlanFor) -> None:
+    assert plan_for(builtin=["core"]) == ["check-host", "root-disk", "network", "boot", "guest"]
+
+
+def test_plan_shows_owners_and_where_a_capability_fits_in(plan_for: PlanFor) -> None:
+    assert plan_for("workdisk", builtin=["core", "workdisk"], owners=True) == [
+        "check-host (core)",
+        "root-disk (core)",
+        "work-disk (workdisk)",
+        "network (core)",
+        "boot (core)",
+        "guest (core)",
+    ]
+
+
+class TestRootDisk(StartStepContract):
+    @pytest.fixture
+    def step(self) -> StartStep:
+        return STEPS["root-disk"]
+
+    @pytest.fixture
+    def make_start(self, tmp_path: Path, fake_host: FakeHost) -> MakeStart:
+        def make(name: str = "one", fail_at: int = 0) -> FakeStart:
+            return FakeStart(
+                tmp_path / name, commands=fake_host.commands, disks=fake_host.disks, fail_at=fail_at
+            )
+
+        return make
+
+    def prepare(self, start: FakeStart) -> None:
+        start.paths.rootfs.write_bytes(b"")
+
+    def vm_resources(self, start: FakeStart) -> list[str]:
+        return [path.name for path in start.paths.directory.glob("*.qcow2")]
+
+
+class TestNetwork(StartStepContract):
+    """A network mode that holds a file while the VM runs."""
+
+    @pytest.fixture
+    def step(self) -> StartStep:
+        return STEPS["network"]
+
+    @pytest.fixture
+    def make_start(self, tmp_path: Path) -> MakeStart:
+        def prepare(ctx: Any) -> QemuUser:
+            ctx.record("lease", "lease")
+            (ctx.paths.sockets / "lease").write_text("")
+            return QemuUser(GuestInterface("02:00:00:00:00:01", "10.0.2.15/24"))
+
+        def release(ctx: Any) -> None:
+            (ctx.paths.sockets / "lease").unlink(missing_ok=True)
+
+        mode = NetworkMode("held", "for tests", "qemu-user", prepare, release)
+        return lambda name="one", fail_at=0: FakeStart(tmp_path / name, network=mode, fail_at=fail_at)
+
+    def run_resources(self, start: FakeStart) -> list[str]:
+        return [path.name for path in start.paths.sockets.iterdir()]
+
+
+def test_second_start_keeps_the_root_disk_it_has(tmp_path: Path, fake_host: FakeHost) -> None:
+    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks)
+    start.paths.rootfs.write_bytes(b"")
+    start.run(STEPS["root-disk"])
+    (tmp_path / "vm" / "root.qcow2").write_bytes(b"what the guest wrote")
+    start.undo(STEPS["root-disk"])
+    start.run(STEPS["root-disk"])
+    assert (tmp_path / "vm" / "root.qcow2").read_bytes() == b"what the guest wrote"
+    assert len([line for line in fake_host.commands.lines if line.startswith("qemu-img create")]) == 1
+
+
+def context(start: FakeStart, step: str = "check-host") -> Any:
+    handles = start.handles()
+    return FakeStepContext(start, handles, handles.enter(step, "core", "r", keep=False))
+
+
+def check(name: str, status: CheckStatus) -> Check:
+    return Check(name, lambda _: CheckResult(status, f"{name} says {status}", "mend it"))
+
+
+@pytest.mark.parametrize("where", ["vmm", "network", "capability"])
+def test_failing_check_of_what_the_vm_uses_refuses_the_start(tmp_path: Path, where: str) -> None:
+    checks = {kind: () for kind in ("vmm", "network", "capability")} | {
+        where: (check("x", CheckStatus.FAIL),)
+    }
+    start = FakeStart(
+        tmp_path,
+        vmm=SimpleNamespace(name="v", checks=checks["vmm"]),  # type: ignore[arg-type]
+        network=SimpleNamespace(name="n", checks=checks["network"]),  # type: ignore[arg-type]
+        capabilities=[(Capability("c", "", checks=checks["capability"]), {})],
+    )
+    with pytest.raises(HostError, match="x: x says FAIL") as caught:
+        check_host(context(start))
+    assert caught.value.hint == "mend it"
+
+
+def test_warning_does_not_refuse_the_start(tmp_path: Path) -> None:
+    usable = SimpleNamespace(name="v", checks=(check("x", CheckStatus.WARN), check("y", CheckStatus.PASS)))
+    check_host(context(FakeStart(tmp_path, vmm=usable, network=usable)))  # type: ignore[arg-type]
+
+
+def make_guest_start(tmp_path: Path, mounts: Callable[[Any, Any], GuestConfig] | None = None) -> FakeStart:
+    vmm: Any = SimpleNamespace(name="v", features=SimpleNamespace(guest_channel="virtio-serial"))
+    capability = Capability("work", "", guest_config=mounts)
+    start = FakeStart(tmp_path, vmm=vmm, capabilities=[(capability, {"a": "b"})])
+    start.attachment = QemuUser(
+        GuestInterface("02:00:00:00:00:01", "10.0.2.15/24", "10.0.2.2", ("10.0.2.3",))
+    )
+    return start
+
+
+def test_guest_is_told_its_identity_its_disks_and_its_interface(tmp_path: Path) -> None:
+    def mounts(ctx: Any, options: Any) -> GuestConfig:
+        assert options == {"a": "b"}
+        return GuestConfig((GuestMount("some-uuid", "/root"),))
+
+    start = make_guest_start(tmp_path, mounts)
+    told = guest_config(context(start))
+    assert told["hostname"] == start.vm.name and told["machine_id"] == start.vm.id
+    assert told["root"]["uuid"] == start.image.root_uuid
+    assert told["mounts"] == [{"uuid": "some-uuid", "target": "/root", "fstype": "ext4", "options": ""}]
+    assert told["network"]["address"] == "10.0.2.15/24" and told["network"]["dns"] == ["10.0.2.3"]
+
+
+def test_guest_is_identified_with_the_time_and_fresh_randomness_before_it_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    starts = [make_guest_start(tmp_path / name) for name in ("a", "b")]
+    for start in starts:
+        identify_guest(context(start, "guest"))
+        assert [op for op, _ in start.guest.requests] == ["connect", "identify", "wait_ready"]
+    first, second = (start.guest.requests[1][1] for start in starts)
+    assert first["clock_ns"] > 1_600_000_000 * 10**9
+    assert first["seed"] != second["seed"]
