@@ -135,5 +135,7 @@ def test_a_taken_port_is_refused_and_nothing_stays(alone: Home) -> None:
 def test_the_process_list_names_the_vm(alone: Home) -> None:
     alone.ok("vm", "create", "--name", "visible", "--wait", "agent")
     pid = alone.show("visible")["pid"]
-    line = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+    line = subprocess.run(
+        ["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=True
+    ).stdout
     assert "guest=banger-visible" in line

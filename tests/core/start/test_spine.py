@@ -104,9 +104,7 @@ def check(name: str, status: CheckStatus) -> Check:
 
 @pytest.mark.parametrize("where", ["vmm", "network", "capability"])
 def test_failing_check_of_what_the_vm_uses_refuses_the_start(tmp_path: Path, where: str) -> None:
-    checks = dict.fromkeys(("vmm", "network", "capability"), ()) | {
-        where: (check("x", CheckStatus.FAIL),)
-    }
+    checks = dict.fromkeys(("vmm", "network", "capability"), ()) | {where: (check("x", CheckStatus.FAIL),)}
     start = FakeStart(
         tmp_path,
         vmm=SimpleNamespace(name="v", checks=checks["vmm"]),  # type: ignore[arg-type]
