@@ -1,4 +1,4 @@
-"""Rings of tests, the switches that choose among them, and isolation from the user's own banger. Nothing else."""
+"""Rings of tests, their switches, and isolation from the user's own banger. Nothing else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ["tests.rings"]
 
 RINGS = {
     "unit": "needs nothing (every test without another mark)",
@@ -56,7 +58,7 @@ def _refuse_own_state(event: str, arguments: tuple[object, ...]) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     wanted, everything = config.getoption("--rings").split(","), config.getoption("--all-scenarios")
     for item in items:
-        mark = next((m for m in item.iter_markers() if m.name in RINGS), None)
+        mark = next((m for ring in reversed(RINGS) for m in item.iter_markers(ring)), None)
         ring = mark.name if mark else "unit"
         extra = mark is not None and ring == "smoke" and not (everything or mark.kwargs.get("slice"))
         item.user_properties += [("ring", ring), ("wanted", ring in wanted and not extra)]

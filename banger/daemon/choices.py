@@ -231,7 +231,9 @@ def _check_options(services: Services, name: str, options: Mapping[str, Any]) ->
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        hint = unknown_hint(key, model.model_fields, f"options: {', '.join(model.model_fields)}")
+        hint = f"options: {', '.join(model.model_fields)}"
+        if first["type"] == "extra_forbidden":
+            hint = unknown_hint(key, model.model_fields, hint)
         raise UsageError(f"--with {name}: {key}: {first['msg']}", hint=hint) from error
     return checked.model_dump(mode="json")
 

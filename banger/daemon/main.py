@@ -200,7 +200,7 @@ async def _serve(paths: Paths) -> None:
         fingerprint_digest=hashlib.sha256(mark.encode()).hexdigest()[:32],
     )
     services.guests, services.streams = Guests(), Streams(services)
-    _write_commands(services)
+    write_commands(services)
     for failed in plugins.failed.values():
         log.error("plugin %s is left out: %s\n%s", failed.found.name, failed.reason, failed.trace)
     await services.loop.run_in_executor(services.pool, reconcile, services)
@@ -223,7 +223,8 @@ async def _serve(paths: Paths) -> None:
         log.info("ended")
 
 
-def _write_commands(services: Services) -> None:
+def write_commands(services: Services) -> None:
+    """Write down the commands there are, for the command line, which loads no plugin."""
     table = [
         {"name": command.name, "help": command.help, "target": command.target}
         for command in services.registries.commands.values()
