@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from vmring import BOOT, Home, Ring, missing_programs  # noqa: E402
+from vmring import BOOT, Home, Ring, missing_programs
 
 _HERE = Path(__file__).parent
 #: Lines of each log that a failure's report shows.

@@ -20,7 +20,10 @@ def system(banger: Home) -> str:
 
 def test_no_unit_failed_and_nothing_hung(banger: Home, system: str) -> None:
     # 'starting' would mean a job that still waits for something that never comes
-    assert banger.sh(system, "systemctl is-system-running || systemctl --failed --plain --no-legend") == "running"
+    assert (
+        banger.sh(system, "systemctl is-system-running || systemctl --failed --plain --no-legend")
+        == "running"
+    )
     assert banger.sh(system, "systemctl list-jobs --plain --no-legend | grep -v '^No jobs' || true") == ""
 
 
@@ -45,7 +48,9 @@ def test_disks(banger: Home, system: str) -> None:
     assert banger.sh(system, "stat -f -c %T / /root") == "ext2/ext3\next2/ext3"
     assert banger.sh(system, "findmnt -no SOURCE /root") != banger.sh(system, "findmnt -no SOURCE /")
     assert int(banger.sh(system, "df -m --output=size /root | tail -1")) > 7000
-    assert banger.sh(system, "test -f /root/.bashrc || test -f /root/.profile; echo $?") == "0", "no work seed"
+    assert banger.sh(system, "test -f /root/.bashrc || test -f /root/.profile; echo $?") == "0", (
+        "no work seed"
+    )
     # an entry there would make systemd wait for a device that may not exist
     assert banger.sh(system, "grep -v '^#' /etc/fstab || true") == ""
 

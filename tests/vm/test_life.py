@@ -123,7 +123,7 @@ def _greeting(address: str, port: int) -> bytes:
 def test_a_taken_port_is_refused_and_nothing_stays(alone: Home) -> None:
     alone.ok("vm", "create", "--name", "first", "--no-start")
     with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))  # noqa: S104  every VM's address is in it
+        taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
         result = alone("vm", "run", "--rm", "-p", str(port), "--", "true")
@@ -135,5 +135,7 @@ def test_a_taken_port_is_refused_and_nothing_stays(alone: Home) -> None:
 def test_the_process_list_names_the_vm(alone: Home) -> None:
     alone.ok("vm", "create", "--name", "visible", "--wait", "agent")
     pid = alone.show("visible")["pid"]
-    line = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+    line = subprocess.run(
+        ["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=True
+    ).stdout
     assert "guest=banger-visible" in line

@@ -105,7 +105,9 @@ def test_exit_status_and_our_terminal_as_it_was(shell: Terminal) -> None:
 
 
 def test_every_byte_passes_in_raw_mode(shell: Terminal) -> None:
-    shell.type(b"stty raw -echo; echo go; head -c 256 | od -An -v -tu1 | tr -s ' \\n' ' '; stty sane; echo en''d\n")
+    shell.type(
+        b"stty raw -echo; echo go; head -c 256 | od -An -v -tu1 | tr -s ' \\n' ' '; stty sane; echo en''d\n"
+    )
     shell.expect(b"go\n")
     time.sleep(0.5)
     shell.type(bytes(range(256)))

@@ -121,7 +121,9 @@ class Home:
 
     def qemus(self) -> list[int]:
         """Return the QEMU processes that use files of this home."""
-        return [pid for pid, line in processes() if b"qemu-system" in line and os.fsencode(self.state) in line]
+        return [
+            pid for pid, line in processes() if b"qemu-system" in line and os.fsencode(self.state) in line
+        ]
 
     def leftovers(self) -> list[str]:
         """Return everything a home without VMs must not have."""
