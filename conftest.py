@@ -63,9 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         extra = mark is not None and ring == "smoke" and not (everything or mark.kwargs.get("slice"))
         item.user_properties += [("ring", ring), ("wanted", ring in wanted and not extra)]
         if ring == "host" and os.geteuid() != 0:
-            item.add_marker(
-                pytest.mark.skip(reason="needs root: run the tests as root, or where sudo asks nothing")
-            )
+            item.add_marker(pytest.mark.skip(reason="needs root, or a sudo that asks for no password"))
     chosen = [item for item in items if dict(item.user_properties)["wanted"]]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
