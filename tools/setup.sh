@@ -96,6 +96,7 @@ make_environment() {
         "$venv/bin/pip" install -q --disable-pip-version-check -r "$venv/dev-requirements.txt"
     fi
     say "$now" >"$stamp"
+    say "$now" >"$venv/.setup-run" # what the tests need includes what running needs
 }
 
 install_packages
