@@ -20,7 +20,9 @@ def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if given := os.environ.get("BANGER_TEST_AGENT"):
         return Path(given)
     build = tmp_path_factory.mktemp("agent")
-    target, name = {"static": ("all", "banger-agent"), "sanitized": ("asan", "banger-agent-asan")}[request.param]
+    target, name = {"static": ("all", "banger-agent"), "sanitized": ("asan", "banger-agent-asan")}[
+        request.param
+    ]
     subprocess.run(["make", "-s", "-C", str(SOURCE), f"BUILD={build}", target], check=True)
     return build / name
 
