@@ -6,6 +6,7 @@ needed is here: one request, one answer with a length or in chunks, then the con
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -103,7 +104,8 @@ class Client:
         )
         try:
             connection.settimeout(_READ_TIMEOUT)
-            connection.sendall(head.encode() + body)
+            with contextlib.suppress(BrokenPipeError):  # refused before all was sent: the answer is there
+                connection.sendall(head.encode() + body)
             return self._read_answer(connection, on_event)
         except (ConnectionError, EOFError) as error:
             raise DaemonError(
