@@ -52,15 +52,15 @@ def _interrupted() -> int:
 
 def show_error(error: BaseException) -> int:
     """Print an error of ours: one line, a hint, the operation's id for whoever looks into the log."""
-    from banger.cli.output import dim, red
+    from banger.cli.output import clean, dim, red
     from banger.errors import BangerError
 
     assert isinstance(error, BangerError)
     trailer = dim(f" ({error.op_id})") if error.op_id else ""
-    message = " ".join(error.message.split())
+    message = clean(" ".join(error.message.split()))
     print(f"{red('banger:')} {message}{trailer}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {' '.join(error.hint.split())}", file=sys.stderr)
+        print(f"hint: {clean(' '.join(error.hint.split()))}", file=sys.stderr)
     return 2 if error.type == "usage" else 1
 
 
