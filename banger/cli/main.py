@@ -70,6 +70,9 @@ def _show_click(error: object) -> int:
     from banger.cli.output import red
 
     assert isinstance(error, click.ClickException)
+    if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later; its message is the help
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
     print(f"{red('banger:')} {error.format_message()}", file=sys.stderr)
     context = getattr(error, "ctx", None)
     if context is not None:
