@@ -6,6 +6,7 @@ needed is here: one request, one answer with a length or in chunks, then the con
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -103,7 +104,8 @@ class Client:
         )
         try:
             connection.settimeout(_READ_TIMEOUT)
-            connection.sendall(head.encode() + body)
+            with contextlib.suppress(BrokenPipeError):  # refused before all was sent: the answer is there
+                connection.sendall(head.encode() + body)
             return self._read_answer(connection, on_event)
         except (ConnectionError, EOFError) as error:
             raise DaemonError(
@@ -126,16 +128,15 @@ class Client:
                 else iter([_sized(file, headers)])
             )
             if on_event is None or status != 200 or "ndjson" not in headers.get("content-type", ""):
-                answer = json.loads(b"".join(lines))
+                answer = _parse(b"".join(lines))
                 if status >= 400:
                     raise error_from_problem(answer)
-                result: dict[str, Any] = answer
-                return result
+                return answer
             for line in _split_lines(lines):
-                event = json.loads(line)
-                if event["event"] == "result":
+                event = _parse(line)
+                if event.get("event") == "result":
                     return dict(event["result"])
-                if event["event"] == "error":
+                if event.get("event") == "error":
                     raise error_from_problem(event["error"])
                 on_event(event)
         raise EOFError
@@ -156,32 +157,58 @@ def _open(path: str) -> socket.socket:
     return connection
 
 
+def _nonsense() -> DaemonError:
+    return DaemonError("what answered is no daemon of banger", hint="banger daemon stop, then try again")
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise _nonsense() from error
+    if not isinstance(value, dict):
+        raise _nonsense()
+    return value
+
+
+def _number(text: bytes | str, base: int = 10) -> int:
+    try:
+        return int(text, base)
+    except ValueError as error:
+        raise _nonsense() from error
+
+
 def _read_head(file: Any) -> tuple[int, dict[str, str]]:
-    first = file.readline(_HEAD_LIMIT)
-    if not first:
-        raise EOFError
+    first = _read_line(file)
     headers: dict[str, str] = {}
-    while (line := file.readline(_HEAD_LIMIT).decode("latin-1").strip()) != "":
+    while (line := _read_line(file).decode("latin-1").strip()) != "":
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    return int(first.split()[1]), headers
+    return _number(first[9:12]), headers
 
 
-def _sized(file: Any, headers: dict[str, str]) -> bytes:
-    data: bytes = file.read(int(headers.get("content-length", 0)))
+def _read_line(file: Any) -> bytes:
+    line: bytes = file.readline(_HEAD_LIMIT)
+    if not line.endswith(b"\n"):
+        raise EOFError
+    return line
+
+
+def _read_exactly(file: Any, size: int) -> bytes:
+    data: bytes = file.read(size)
+    if len(data) < size:
+        raise EOFError
     return data
 
 
+def _sized(file: Any, headers: dict[str, str]) -> bytes:
+    return _read_exactly(file, _number(headers.get("content-length", "0")))
+
+
 def _chunks(file: Any) -> Iterator[bytes]:
-    while True:
-        line = file.readline(64)
-        if not line:
-            raise EOFError
-        size = int(line.strip() or b"0", 16)
-        if size == 0:
-            return
-        yield file.read(size)
-        file.readline(8)
+    while (size := _number(_read_line(file).strip(), 16)) != 0:
+        yield _read_exactly(file, size)
+        _read_line(file)
 
 
 def _split_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -81,13 +81,18 @@ def plugin_commands() -> list[Command]:
         return [
             Command(str(entry["name"]), str(entry["help"]), str(entry["target"]))
             for entry in content["commands"]
-            if entry["name"] not in _CORE
+            if not _hides_ours(entry["name"])
         ]
     except Exception:  # a cache: whatever is wrong with it, banger works without
         return []
 
 
-_CORE = {command.name for command in COMMANDS}
+_CORE = [command.name for command in COMMANDS]
+
+
+def _hides_ours(name: str) -> bool:
+    """Tell whether a command would stand in the place of one of ours or of a group of ours, or turn one into a group."""
+    return any(f"{name} " == f"{ours} "[: len(name) + 1] or name.startswith(f"{ours} ") for ours in _CORE)
 
 
 def make_cli() -> click.Group:

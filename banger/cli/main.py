@@ -72,15 +72,15 @@ def _interrupted(error: BaseException) -> int:
 
 def show_error(error: BaseException) -> int:
     """Print an error of ours: one line, a hint, the operation's id for whoever looks into the log."""
-    from banger.cli.output import dim, red
+    from banger.cli.output import clean, dim, red
     from banger.errors import BangerError
 
     assert isinstance(error, BangerError)
     trailer = dim(f" ({error.op_id})") if error.op_id else ""
-    message = " ".join(error.message.split())
+    message = clean(" ".join(error.message.split()))
     print(f"{red('banger:')} {message}{trailer}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {' '.join(error.hint.split())}", file=sys.stderr)
+        print(f"hint: {clean(' '.join(error.hint.split()))}", file=sys.stderr)
     return 2 if error.type == "usage" else 1
 
 
@@ -90,6 +90,9 @@ def _show_click(error: object) -> int:
     from banger.cli.output import red
 
     assert isinstance(error, click.ClickException)
+    if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later; its message is the help
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
     print(f"{red('banger:')} {error.format_message()}", file=sys.stderr)
     context = getattr(error, "ctx", None)
     if context is not None:

@@ -38,6 +38,7 @@ class Session:
         self._owed = 0
         self._out = bytearray()
         self._reading_input = False
+        self._can_watch_input = True
         self._stdin_open = True
         self._accepted = False
         self._signals = socket.socketpair()
@@ -67,24 +68,31 @@ class Session:
                 return self._read_daemon()
         return None
 
+    def _wants_input(self) -> bool:
+        return (
+            self._accepted and self._stdin_open and self._window >= 4096 and len(self._out) < wire.WINDOW
+        )
+
     def _watch(self) -> None:
         """Read input only while the guest has room for it; ask for writability only while something waits."""
-        wants = self._accepted and self._stdin_open and self._window >= 4096 and len(self._out) < wire.WINDOW
-        if wants != self._reading_input:
-            try:
-                if wants:
-                    self._selector.register(0, selectors.EVENT_READ, "input")
-                else:
-                    self._selector.unregister(0)
-                self._reading_input = wants
-            except (ValueError, OSError):
-                # a regular file or a closed descriptor cannot be watched: it is always ready
-                self._reading_input = False
-                if wants:
-                    self._read_input()
+        if self._wants_input() != self._reading_input and self._can_watch_input:
+            self._watch_input(not self._reading_input)
+        while not self._can_watch_input and self._wants_input():
+            self._read_input()
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
         if self._selector.get_key(self._connection).events != events:
             self._selector.modify(self._connection, events, "daemon")
+
+    def _watch_input(self, wanted: bool) -> None:
+        try:
+            if wanted:
+                self._selector.register(0, selectors.EVENT_READ, "input")
+            else:
+                self._selector.unregister(0)
+        except (ValueError, OSError):
+            # a regular file, /dev/null or a closed descriptor cannot be watched: it is always ready
+            self._can_watch_input = wanted = False
+        self._reading_input = wanted
 
     def _send(self, frame: wire.Frame) -> None:
         self._out += wire.encode(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import socket
@@ -161,18 +162,14 @@ class BangerApp:
         """Send one HTTP request as it is given and return the answer as it comes."""
         import http.client
 
-        class Connection(http.client.HTTPConnection):
-            def connect(connection) -> None:  # noqa: N805
-                connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                connection.sock.settimeout(_PATIENCE)
-                connection.sock.connect(str(self.paths.daemon_socket))
-
-        connection = Connection("banger")
-        try:
-            connection.request(method, path, body, {"Connection": "close", **(headers or {})})
-            answer = connection.getresponse()
-            return Answer(
-                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-            )
-        finally:
-            connection.close()
+        lines = {"Host": "banger", "Connection": "close", "Content-Length": str(len(body)), **(headers or {})}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_PATIENCE)
+            connection.connect(str(self.paths.daemon_socket))
+            with contextlib.suppress(BrokenPipeError):  # refused before all was sent: the answer is there
+                connection.sendall(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+            with http.client.HTTPResponse(connection, method=method) as answer:
+                answer.begin()
+                named = {name.lower(): value for name, value in answer.getheaders()}
+                return Answer(answer.status, named, answer.read())

@@ -1,0 +1,246 @@
+"""What a new VM will be: decided and refused before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from paper_lab import make_network, make_vmm
+from pydantic import BaseModel, ConfigDict
+
+from banger.config.sizes import host_cpus, host_memory_mib
+from banger.daemon.choices import parse_published
+from banger.errors import BangerError, ConflictError, HostError, NotFoundError, UsageError, VmmError
+from banger.model.capability import Capability
+from banger.model.vmm import VmmProbe
+from banger.testing.app import BangerApp
+from banger.testing.plugin_sets import make_plugin
+
+
+MakeLab = Callable[..., BangerApp]
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = 1
+    mode: str = "fast"
+
+
+def banger_register_capabilities() -> list[Capability]:
+    return [
+        Capability("scratch", "a second disk", options=f"{__name__}:Options"),
+        Capability("always", "on by default", default=True),
+        Capability("plain", "no options"),
+    ]
+
+
+@pytest.fixture
+def app(lab: MakeLab) -> BangerApp:
+    return lab(make_plugin("caps", banger_register_capabilities))
+
+
+def create(app: BangerApp, **wanted: Any) -> dict[str, Any]:
+    """Choose for a VM that is not started; return its record."""
+    vm: dict[str, Any] = app.call("vm.create", {"start": False, **wanted})["vm"]
+    return vm
+
+
+def refusal(app: BangerApp, kind: type[BangerError], **wanted: Any) -> BangerError:
+    """Check that the choice is refused as one line with a hint, and that nothing was made."""
+    with pytest.raises(kind) as caught:
+        create(app, **wanted)
+    assert type(caught.value) is kind
+    assert caught.value.hint and "\n" not in caught.value.message
+    assert app.call("vm.list")["vms"] == []
+    assert list(app.paths.vms.iterdir()) == []
+    return caught.value
+
+
+def test_nothing_asked_for_means_configuration_and_shares_of_the_host(app: BangerApp) -> None:
+    spec = create(app)["spec"]
+    assert spec["memory_mib"] == 128 and 1 <= spec["vcpu"] <= 4
+    assert (spec["disk_mib"], spec["overlay_mib"]) == (8192, 8192)
+    assert (spec["vmm"], spec["network"], spec["accel"]) == ("paper", "user", "auto")
+    assert spec["capabilities"] == {"always": {}}
+
+
+def test_what_is_asked_for_wins(app: BangerApp) -> None:
+    spec = create(app, vcpu=2, memory="256M", disk_size="1G", overlay_size=512, accel="tcg")["spec"]
+    assert (spec["vcpu"], spec["memory_mib"], spec["disk_mib"], spec["overlay_mib"]) == (2, 256, 1024, 512)
+    assert spec["accel"] == "tcg"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"vcpu": 0},
+        {"vcpu": -1},
+        {"memory": "0"},
+        {"memory": "-1G"},
+        {"memory": "64M"},
+        {"memory": "lots"},
+        {"disk_size": "1M"},
+        {"disk_size": "17T"},
+        {"overlay_size": "63M"},
+        {"overlay_size": "1.0001M"},
+        {"disk_size": 10**11},
+        {"accel": "warp"},
+        {"unknown": 1},
+        {"vcpu": "many"},
+    ],
+)
+def test_impossible_size_is_a_usage_error(app: BangerApp, wanted: dict[str, Any]) -> None:
+    refusal(app, UsageError, **wanted)
+
+
+@pytest.mark.parametrize("wanted", [{"vcpu": 10**20}, {"memory": 10**11}])
+def test_more_than_the_host_has_is_the_hosts_error(app: BangerApp, wanted: dict[str, Any]) -> None:
+    refusal(app, HostError, **wanted)
+
+
+def test_limits_themselves_are_fine(app: BangerApp) -> None:
+    create(app, name="a", vcpu=min(255, host_cpus() * 4), memory=min(host_memory_mib(), 10**6))
+    create(app, name="b", disk_size="64M", overlay_size="16T")
+
+
+@pytest.mark.parametrize("name", ["Otter", "-a", "a_b", "", "a" * 64])
+def test_bad_name(app: BangerApp, name: str) -> None:
+    refusal(app, UsageError, name=name)
+
+
+def test_taken_name(app: BangerApp) -> None:
+    create(app, name="otter")
+    with pytest.raises(ConflictError, match="'otter' exists") as caught:
+        create(app, name="otter")
+    assert "vm delete otter" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [
+        ({"image": "test-imag"}, "did you mean 'test-image'?"),
+        ({"kernel": "test-kernle"}, "did you mean 'test-kernel'?"),
+        ({"vmm": "papper"}, "did you mean 'paper'?"),
+        ({"network": "usr"}, "did you mean 'user'?"),
+        ({"with": ["scrath"]}, "did you mean 'scratch'?"),
+        ({"without": ["alwys"]}, "did you mean 'always'?"),
+    ],
+)
+def test_unknown_name_is_refused_with_a_suggestion(app: BangerApp, wanted: dict[str, Any], hint: str) -> None:
+    assert refusal(app, NotFoundError, **wanted).hint == hint
+
+
+def test_capabilities_are_chosen_and_kept_in_the_record(app: BangerApp) -> None:
+    vm = create(app, **{"with": ["scratch:size=7,mode=slow", "plain"], "without": ["always"]})
+    assert vm["spec"]["capabilities"] == {"scratch": {"size": 7, "mode": "slow"}, "plain": {}}
+
+
+def test_options_that_are_not_given_have_their_defaults(app: BangerApp) -> None:
+    assert create(app, **{"with": ["scratch"]})["spec"]["capabilities"]["scratch"] == {"size": 1, "mode": "fast"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("scratch:size", "'size' is not key=value"),
+        ("scratch:size=big", "size: Input should be a valid integer"),
+        ("scratch:sise=7", "sise: "),
+        ("plain:size=7", "has no options"),
+    ],
+)
+def test_bad_options(app: BangerApp, text: str, message: str) -> None:
+    assert message in refusal(app, UsageError, **{"with": [text]}).message
+
+
+def test_misspelt_option_is_suggested_and_a_wrong_value_is_not(app: BangerApp) -> None:
+    assert refusal(app, UsageError, **{"with": ["scratch:sise=7"]}).hint == "did you mean 'size'?"
+    assert "did you mean" not in (refusal(app, UsageError, **{"with": ["scratch:size=big"]}).hint or "")
+
+
+def test_with_and_without_the_same_contradict_each_other(app: BangerApp) -> None:
+    assert "contradict" in refusal(app, UsageError, **{"with": ["plain"], "without": ["plain"]}).message
+
+
+def test_pair_that_does_not_go_together_is_one_error_naming_both(lab: MakeLab) -> None:
+    app = lab(networks=[make_network(), make_network("bridge", "tap")])
+    message = refusal(app, UsageError, vmm="paper", network="bridge").message
+    assert "'paper'" in message and "'bridge'" in message and "tap" in message
+
+
+def test_network_that_no_vmm_takes_is_named(lab: MakeLab) -> None:
+    app = lab(networks=[make_network("bridge", "tap")])
+    assert "'bridge'" in refusal(app, UsageError).message
+
+
+def test_first_vmm_by_priority_that_takes_the_network_and_is_usable_is_chosen(lab: MakeLab) -> None:
+    tap = frozenset({"tap"})
+    unusable = VmmProbe(False, reason="not installed", hint="install it")
+    app = lab(
+        vmms=[
+            make_vmm("c", priority=30),
+            make_vmm("b", priority=20),
+            make_vmm("a", priority=10, attachments=tap),
+            make_vmm("z", priority=1, probe=unusable),
+        ]
+    )
+    assert create(app)["spec"]["vmm"] == "b"
+    assert create(app, vmm="c")["spec"]["vmm"] == "c"
+
+
+def test_no_usable_vmm_says_why_and_what_mends_it(lab: MakeLab) -> None:
+    app = lab(vmms=[make_vmm(probe=VmmProbe(False, reason="it is not installed", hint="install it"))])
+    error = refusal(app, VmmError)
+    assert (error.message, error.hint) == ("it is not installed", "install it")
+
+
+def test_slower_accelerator_is_noticed_with_what_mends_it(lab: MakeLab) -> None:
+    probe = VmmProbe(True, "1", "tcg", reason="no permission for /dev/kvm", hint="usermod")
+    app = lab(vmms=[make_vmm(probe=probe)])
+    events: list[dict[str, Any]] = []
+    detail = app.call("vm.create", {"start": False}, on_event=events.append)
+    assert detail["notices"] == ["no permission for /dev/kvm; usermod"]
+    texts = [event["text"] for event in events if event["event"] in ("spec", "notice")]
+    assert texts[0].startswith("spec: ") and texts[0].endswith("| 128 MiB | 8G disk")
+    assert texts[1] == "no permission for /dev/kvm; usermod"
+
+
+def test_bridge_is_chosen_before_user_where_both_are(lab: MakeLab) -> None:
+    both = frozenset({"tap", "qemu-user"})
+    app = lab(vmms=[make_vmm(attachments=both)], networks=[make_network(), make_network("bridge", "tap")])
+    assert create(app)["spec"]["network"] == "bridge"
+    assert create(app, network="user")["spec"]["network"] == "user"
+
+
+def test_kernel_for_another_machine_is_refused(app: BangerApp) -> None:
+    from banger.testing.samples import sample_kernel
+
+    app.services.database.add_kernel(sample_kernel("arm", arch="aarch64"))
+    message = refusal(app, UsageError, kernel="arm").message
+    assert "aarch64" in message and "x86_64" in message
+
+
+def test_image_nobody_names_a_kernel_for_is_refused(lab: MakeLab) -> None:
+    app = lab(config='[defaults]\nimage = "test-image"\nmemory = 128\n')
+    assert "--kernel" in (refusal(app, UsageError).hint or "")
+
+
+@pytest.mark.parametrize(
+    ("texts", "ports"),
+    [((), []), (("8080",), [(8080, 8080)]), (("8080:80", "443"), [(8080, 80), (443, 443)]), (("65535:1",), [(65535, 1)])],
+)
+def test_published_ports(texts: tuple[str, ...], ports: list[tuple[int, int]]) -> None:
+    assert [(port.host, port.guest) for port in parse_published(texts)] == ports
+
+
+@pytest.mark.parametrize("text", ["", "0", "65536", "-1", "http", "80:", ":80", "80:80:80", "٨٠", "8 0", "1e3"])
+def test_what_is_no_port_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a port") as caught:
+        parse_published((text,))
+    assert "--publish" in (caught.value.hint or "")
+
+
+def test_host_port_is_published_once() -> None:
+    with pytest.raises(UsageError, match="published twice"):
+        parse_published(("8080:80", "8080:81"))
