@@ -66,6 +66,7 @@ def test_a_changed_configuration_restarts_the_daemon_and_no_vm(banger: Home, vm:
 
 
 def test_a_socket_nobody_listens_at_is_replaced(banger: Home, vm: str) -> None:
+    banger.vms()
     banger.kill_daemon()
     assert (banger.state / "s" / "bangerd.sock").exists()
     assert banger.ok("vm", "list", "-q").text == vm

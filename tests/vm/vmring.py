@@ -99,7 +99,8 @@ class Home:
         return vms
 
     def daemon_pid(self) -> int:
-        """Return the running daemon's process id."""
+        """Return the daemon's process id; it is started when it does not run."""
+        self.vms()
         pid = self.ok("daemon", "status", "--json").json["pid"]
         assert isinstance(pid, int)
         return pid
