@@ -9,7 +9,7 @@ import importlib.metadata
 import inspect
 import os
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -190,7 +190,7 @@ class Plugins:
         """Tell ``callback`` of every hook call: hook, plugin, arguments, result, what it raised."""
 
         def after(
-            outcome: pluggy.Result[Any], hook: str, impls: list[pluggy.HookImpl], arguments: Any
+            outcome: pluggy.Result[Any], hook: str, impls: Sequence[pluggy.HookImpl], arguments: Any
         ) -> None:
             failed = outcome.exception
             results = [] if failed else outcome.get_result()
