@@ -178,7 +178,7 @@ void boot_run(char *argv0) {
     const char *wrong = modules_load();
     if (wrong) log_line("%s", wrong);
     read_config();
-    identity_apply_early(config);
+    identity_apply_early(config, true);
     if (wrong) boot_fail("%s", wrong);
     mount_root();
     mount_modules();

@@ -17,14 +17,15 @@
 #include "request.h"
 #include "stream.h"
 
-enum { HIGH_WATER = 256 * 1024, ABSENT_RETRY_MS = 250, READ_ROUND = 128 * 1024 };
+enum { HIGH_WATER = 256 * 1024, ABSENT_RETRY_MS = 250, BLIP_MS = 300, BLIP_RETRY_MS = 5, READ_ROUND = 128 * 1024 };
 
 static struct {
     int fd, listener;
     bool is_port;  /* a virtio port stays open while the host comes and goes */
     bool greeted;  /* a HELLO came and the host has not gone since */
     bool absent;   /* port only: the host end is closed; polling would spin */
-    int64_t retry_at;
+    bool dropped;  /* ... for long enough that the session was dropped */
+    int64_t absent_since, retry_at;
     struct parser parser;
     struct buffer out;
 } channel = {.fd = -1, .listener = -1};
@@ -146,14 +147,23 @@ static void take_frame(void *context, const struct frame *frame) {
         stream_take_frame(frame);
 }
 
+/* That the host end of a port is closed is told beside the data, and late: the HELLO of the next host may be here already.
+ * So a hang-up must last a while before it ends the session. The parser keeps its place: queued bytes may still come. */
+static void port_hung_up(void) {
+    if (channel.absent) return;
+    channel.absent = true;
+    channel.dropped = false;
+    channel.absent_since = now_ms();
+    channel.retry_at = channel.absent_since + BLIP_RETRY_MS;
+    fcntl(channel.fd, F_SETFL, fcntl(channel.fd, F_GETFL) | O_ASYNC);
+}
+
 static void host_gone(void) {
-    drop_session();
-    if (channel.is_port) { /* the parser keeps its place: queued bytes of the old session may still come */
-        channel.absent = true;
-        channel.retry_at = now_ms() + ABSENT_RETRY_MS;
-        fcntl(channel.fd, F_SETFL, fcntl(channel.fd, F_GETFL) | O_ASYNC);
+    if (channel.is_port) {
+        port_hung_up();
         return;
     }
+    drop_session();
     close(channel.fd);
     channel.fd = -1;
     channel.parser.have = 0;
@@ -161,17 +171,11 @@ static void host_gone(void) {
     if (channel.listener < 0) stream_exit_when_dropped();
 }
 
-static void host_back(void) {
-    if (!channel.absent) return;
-    channel.absent = false;
-    fcntl(channel.fd, F_SETFL, fcntl(channel.fd, F_GETFL) & ~O_ASYNC);
-}
-
 void channel_take_over(void) {
     if (channel.is_port) fcntl(channel.fd, F_SETOWN, getpid());
 }
 
-void channel_host_changed(void) { host_back(); }
+void channel_host_changed(void) { channel.retry_at = 0; }
 
 static void read_some(void) {
     static unsigned char chunk[65536];
@@ -214,12 +218,29 @@ static void accept_host(void *owner, int fd, short revents) {
     if (peer >= 0) channel_use_socket(peer);
 }
 
+static void check_absent(void) {
+    struct pollfd port = {.fd = channel.fd, .events = POLLIN};
+    int64_t now = now_ms();
+    if (now < channel.retry_at) return;
+    if (poll(&port, 1, 0) == 0 || !(port.revents & POLLHUP)) {
+        channel.absent = false;
+        fcntl(channel.fd, F_SETFL, fcntl(channel.fd, F_GETFL) & ~O_ASYNC);
+        return;
+    }
+    if (port.revents & POLLIN) read_some();
+    if (!channel.dropped && now >= channel.absent_since + BLIP_MS) {
+        drop_session();
+        channel.dropped = true;
+    }
+    channel.retry_at = now + (channel.dropped ? ABSENT_RETRY_MS : BLIP_RETRY_MS);
+}
+
 void channel_collect(void) {
     if (channel.fd < 0) {
         loop_watch(channel.listener, POLLIN, accept_host, NULL);
         return;
     }
-    if (channel.absent && now_ms() >= channel.retry_at) host_back();
+    if (channel.absent) check_absent();
     if (channel.absent) {
         loop_wake_at(channel.retry_at);
         return;

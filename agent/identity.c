@@ -58,8 +58,11 @@ static void add_seed(const char *text) {
     if (fd >= 0) close(fd);
 }
 
-void identity_apply_early(const struct json *config) {
+void identity_apply_early(const struct json *config, bool at_boot) {
+    struct timespec now;
     int64_t clock_ns = json_number(config, "clock_ns", 0);
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (at_boot && (int64_t)now.tv_sec * 1000000000 + now.tv_nsec >= clock_ns) clock_ns = 0;
     const char *seed = json_text(config, "seed", NULL);
     if (clock_ns && !identity_set_clock(clock_ns)) log_line("cannot set the clock: %s", strerror(errno));
     if (seed) add_seed(seed);
@@ -106,7 +109,7 @@ const char *identity_apply(const struct json *config) {
 }
 
 void identity_request(uint32_t id, const struct json *request) {
-    identity_apply_early(request);
+    identity_apply_early(request, false);
     const char *wrong = identity_apply(request);
     if (wrong) {
         channel_error(id, "failed", wrong);

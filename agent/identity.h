@@ -6,8 +6,9 @@
 
 #include "json.h"
 
-/* Clock and random seed; needs nothing mounted. */
-void identity_apply_early(const struct json *config);
+/* Clock and random seed; needs nothing mounted. At boot the clock is only ever set forward: the configuration was written
+ * before the machine started, and a real-time clock may know better by now. */
+void identity_apply_early(const struct json *config, bool at_boot);
 /* Host name, network, run-time files, mounts; idempotent. NULL or what went wrong (static text). */
 const char *identity_apply(const struct json *config);
 bool identity_set_clock(int64_t clock_ns);

@@ -17,9 +17,10 @@
 #include "loop.h"
 
 /* systemd counts from glibc's SIGRTMIN, which is 34 whatever this program was built with. */
-enum { SYSTEMD_POWEROFF = 34 + 4, TERM_GRACE_MS = 1000 };
+enum { SYSTEMD_POWEROFF = 34 + 4, TERM_GRACE_MS = 1000, AGAIN_MS = 1000 };
 
-static int64_t off_at; /* agent is init: everyone got SIGTERM, off at this moment */
+static int64_t off_at;   /* agent is init: everyone got SIGTERM, off at this moment */
+static int64_t again_at; /* systemd: a signal sent before it listens is lost, so it is sent again */
 
 static void remount_readonly(void) {
     char line[1024], source[256], target[256], type[64];
@@ -56,6 +57,11 @@ static void run_poweroff(const char *path) {
     _exit(127);
 }
 
+static void ask_systemd(void) {
+    kill(1, SYSTEMD_POWEROFF);
+    again_at = now_ms() + AGAIN_MS;
+}
+
 static const char *ask_init(void) {
     const char *path = find_poweroff();
     if (agent.is_init) {
@@ -64,7 +70,7 @@ static const char *ask_init(void) {
         return "agent";
     }
     if (agent.has_systemd) {
-        kill(1, SYSTEMD_POWEROFF);
+        ask_systemd();
         return "systemd";
     }
     if (path) {
@@ -89,9 +95,11 @@ void power_request(uint32_t id, const struct json *request) {
 
 void power_collect(void) {
     if (off_at) loop_wake_at(off_at);
+    if (again_at) loop_wake_at(again_at);
 }
 
 void power_run_deadlines(void) {
+    if (again_at && now_ms() >= again_at) ask_systemd();
     if (!off_at) return;
     bool alone = kill(-1, 0) < 0 && errno == ESRCH;
     if (!alone && now_ms() < off_at) return;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -83,6 +84,15 @@ static void reset_oom_score(void) {
     close(fd);
 }
 
+/* Most are close-on-exec, but a worker does not exec. */
+static void close_others(void) {
+    unsigned status = (unsigned)status_fd;
+    bool low = status == 3 || syscall(SYS_close_range, 3u, status - 1, 0u) == 0;
+    if (low && syscall(SYS_close_range, status + 1, ~0u, 0u) == 0) return;
+    for (int fd = 3; fd < 4096; fd++) /* a kernel older than 5.9 */
+        if (fd != status_fd) close(fd);
+}
+
 static void run_child(const struct plumbing *p, const struct json *request, const struct program *program) {
     status_fd = p->status[1];
     loop_release_signals();
@@ -93,8 +103,7 @@ static void run_child(const struct plumbing *p, const struct json *request, cons
     join_standard(p, program);
     if (program->is_tty && pty_attach(p->pty_path, program->terminal_owner) < 0)
         process_refuse("failed", errno, "cannot open a terminal");
-    if (status_fd > 3) close_range(3, (unsigned)status_fd - 1, 0);
-    close_range((unsigned)status_fd + 1, ~0u, 0);
+    close_others();
     if (program->is_call) process_started(NULL);
     _exit(program->run(request));
 }

@@ -61,9 +61,10 @@ static void add_groups(struct user *user) {
 static bool is_number(const char *text) { return *text && strspn(text, "0123456789") == strlen(text); }
 
 bool user_find(const struct json *who, struct user *user) {
-    char number[24] = "0";
+    char number[24];
     const char *name = NULL;
     memset(user, 0, sizeof *user);
+    snprintf(number, sizeof number, "%u", (unsigned)geteuid());
     if (who && who->kind == JSON_STRING) name = who->text;
     if (who && who->kind == JSON_NUMBER) snprintf(number, sizeof number, "%" PRId64, who->number);
     if (name) snprintf(number, sizeof number, "%s", is_number(name) ? name : "none");

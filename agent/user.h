@@ -17,7 +17,7 @@ struct user {
     char name[64], home[256], shell[256];
 };
 
-/* who: absent (root), a name, or a number. False when there is no such user. */
+/* who: absent (whoever the agent runs as: root), a name, or a number. False when there is no such user. */
 bool user_find(const struct json *who, struct user *user);
 /* In a child: become this user for good. 0 or -1 with errno. */
 int user_become(const struct user *user);

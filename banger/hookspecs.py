@@ -42,6 +42,12 @@ def banger_register_start_steps() -> list[StartStep]:
     (``preflight``, ``disks-ready``, ``net-ready``, ``booted``, ``guest-ready``, ``started``); an unknown name, a cycle
     or a name that another plugin has is an error that names the plugins.
 
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: steps, with names of their own; their order is worked out once, before the first start.
+    :errors: an exception, a name taken or an order that cannot be takes the plugin out. A step's ``run`` that raises
+        fails the start, which is undone in reverse order; its ``undo`` and ``remove`` must be idempotent.
+
     .. code-block:: python
 
         @hookimpl
@@ -55,6 +61,12 @@ def banger_register_capabilities() -> list[Capability]:
     """Declare named switches of a VM, chosen by ``--with NAME[:key=value,…]`` and ``--without NAME``.
 
     The capability's steps are in the plan only when it is on; its drives and guest configuration are added to the VM's.
+
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: capabilities, with names of their own.
+    :errors: an exception or a name taken takes the plugin out. Steps fail a start as all steps do; so do ``drives`` and
+        ``guest_config``.
 
     .. code-block:: python
 
@@ -71,6 +83,13 @@ def banger_register_vmms() -> list[Vmm]:
     The core picks one per VM: flag, then configuration, then the first by priority that takes the network's kind of
     attachment and whose probe says it is usable.
 
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: VMMs, with names of their own.
+    :errors: an exception or a name taken takes the plugin out. ``build`` and ``launch`` that raise fail the start;
+        ``kill``
+        must be idempotent.
+
     .. code-block:: python
 
         @hookimpl
@@ -84,6 +103,13 @@ def banger_register_networks() -> list[NetworkMode]:
     """Declare ways to attach a VM to a network.
 
     ``prepare`` is called in the step ``network``, ``release`` in its undo; ``assign`` at create.
+
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: network modes, with names of their own.
+    :errors: an exception or a name taken takes the plugin out. ``prepare`` that raises fails the start; ``release``
+        must be
+        idempotent and tolerate a ``prepare`` that stopped half-way.
 
     .. code-block:: python
 
@@ -100,6 +126,12 @@ def banger_register_image_sources() -> list[ImageSource]:
     ``pull`` fills a staging directory that the core owns: on failure it is removed, on success it is checked, named
     by its digest and published with one rename.
 
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: image sources, keyed by scheme.
+    :errors: an exception or a scheme taken takes the plugin out. ``pull`` that raises fails the pull, and the staging
+        directory is removed.
+
     .. code-block:: python
 
         @hookimpl
@@ -111,6 +143,12 @@ def banger_register_image_sources() -> list[ImageSource]:
 @hookspec
 def banger_register_kernel_sources() -> list[KernelSource]:
     """Declare where kernels come from, keyed by the scheme of a reference; as for image sources.
+
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: kernel sources, keyed by scheme.
+    :errors: an exception or a scheme taken takes the plugin out. ``pull`` that raises fails the pull, and the staging
+        directory is removed.
 
     .. code-block:: python
 
@@ -125,6 +163,11 @@ def banger_register_auth_syncs() -> list[AuthSync]:
     """Declare files of the user's that may be lent to a VM. Off unless the user names them.
 
     Paths are checked once, by the core: the host path under the user's home, the guest path under ``/root``.
+
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: auth syncs, with names of their own.
+    :errors: an exception or a name taken takes the plugin out.
 
     .. code-block:: python
 
@@ -141,6 +184,11 @@ def banger_register_checks() -> list[Check]:
     Checks that belong to a VMM, a network or a capability go into that value instead: then preflight of a VM that uses
     it refuses on FAIL as well.
 
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: checks, with names of their own.
+    :errors: an exception or a name taken takes the plugin out. A check that raises is shown as FAIL.
+
     .. code-block:: python
 
         @hookimpl
@@ -156,6 +204,13 @@ def banger_register_settings() -> list[str]:
     It is mounted at ``[plugins.<entry point name>]``; unknown keys are refused with file, dotted path and suggestion.
     Steps read it by ``ctx.settings("<entry point name>")``.
 
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: nothing, or one ``"module:Class"``; the class has ``frozen=True`` and ``extra="forbid"``.
+    :errors: an exception, or something else than such a class, takes the plugin out. A wrong value in the user's
+        file is the
+        user's error, with file and dotted path.
+
     .. code-block:: python
 
         @hookimpl
@@ -167,6 +222,13 @@ def banger_register_settings() -> list[str]:
 @hookspec
 def banger_register_operations() -> list[Operation]:
     """Declare what the daemon answers to: ``POST /v1/<name>``, in ``/v1/openapi.json`` like the core's own.
+
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: operations, with names of their own; parameters and result are pydantic models.
+    :errors: an exception or a name taken takes the plugin out. ``run`` that raises one of :mod:`banger.errors` is
+        the caller's
+        answer; anything else is a bug, logged with its operation's id.
 
     .. code-block:: python
 
@@ -183,6 +245,12 @@ def banger_register_commands() -> list[Command]:
     Called in the daemon, which writes them to a cache that the CLI reads, so that listing commands imports no plugin;
     ``target`` is imported when the command runs.
 
+    :when: once per daemon, after every plugin is loaded.
+    :process: the daemon.
+    :returns: commands, with names of their own; ``lease list`` is the command ``list`` of the group ``lease``.
+    :errors: an exception or a name taken takes the plugin out. A target that cannot be imported is an error when it
+        is run.
+
     .. code-block:: python
 
         @hookimpl
@@ -194,6 +262,11 @@ def banger_register_commands() -> list[Command]:
 @hookspec
 def banger_vm_created(vm: Vm) -> None:
     """A VM's row exists and its first start is about to begin.
+
+    :when: once per VM, when its row exists and before its first start.
+    :process: the daemon, in a worker thread that may block for a moment.
+    :returns: nothing; what is returned is ignored.
+    :errors: an exception is logged with the plugin's name, and everything goes on.
 
     .. code-block:: python
 
@@ -207,6 +280,11 @@ def banger_vm_created(vm: Vm) -> None:
 def banger_vm_started(vm: Vm) -> None:
     """A VM reached the milestone ``started``.
 
+    :when: after each start that reached the milestone ``started``.
+    :process: the daemon, in a worker thread that may block for a moment.
+    :returns: nothing; what is returned is ignored.
+    :errors: an exception is logged with the plugin's name, and everything goes on.
+
     .. code-block:: python
 
         @hookimpl
@@ -217,7 +295,13 @@ def banger_vm_started(vm: Vm) -> None:
 
 @hookspec
 def banger_vm_stopped(vm: Vm) -> None:
-    """A VM is down and what it held is released, whatever the reason.
+    """A VM is down and what it held is released.
+
+    :when: after each end of a run: stop, kill, a crash, a start that was cut off. A running VM that is deleted is
+        only reported by ``banger_vm_deleted``.
+    :process: the daemon, in a worker thread that may block for a moment.
+    :returns: nothing; what is returned is ignored.
+    :errors: an exception is logged with the plugin's name, and everything goes on.
 
     .. code-block:: python
 
@@ -231,6 +315,11 @@ def banger_vm_stopped(vm: Vm) -> None:
 def banger_vm_deleted(vm: Vm) -> None:
     """A VM, its disks and its row are gone; ``vm`` is how it was.
 
+    :when: once per VM, after its last trace is gone.
+    :process: the daemon, in a worker thread that may block for a moment.
+    :returns: nothing; what is returned is ignored.
+    :errors: an exception is logged with the plugin's name, and everything goes on.
+
     .. code-block:: python
 
         @hookimpl
@@ -242,6 +331,11 @@ def banger_vm_deleted(vm: Vm) -> None:
 @hookspec
 def banger_vm_start_failed(vm: Vm, error: str) -> None:
     """A start failed and was undone; ``error`` is the first line a person saw.
+
+    :when: after each start that failed and was undone.
+    :process: the daemon, in a worker thread that may block for a moment.
+    :returns: nothing; what is returned is ignored.
+    :errors: an exception is logged with the plugin's name, and everything goes on.
 
     .. code-block:: python
 

@@ -171,7 +171,7 @@ class Plugins:
         changed = True
         while changed:
             changed = False
-            for name, plugin in list(self.loaded.items()):
+            for plugin in list(self.loaded.values()):
                 missing = [need for need in getattr(plugin.module, "REQUIRES", ()) if need not in self.loaded]
                 if missing:
                     self.fail(plugin.found, f"it requires the plugin '{missing[0]}', which is not loaded")

@@ -91,7 +91,7 @@ _CORE = [command.name for command in COMMANDS]
 
 
 def _hides_ours(name: str) -> bool:
-    """Tell whether a command would stand in the place of one of ours or of a group of ours, or turn one into a group."""
+    """Tell whether a command would stand in the place of one of ours or of a group, or turn one into a group."""
     return any(f"{name} " == f"{ours} "[: len(name) + 1] or name.startswith(f"{ours} ") for ours in _CORE)
 
 

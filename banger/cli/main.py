@@ -23,6 +23,7 @@ def run(arguments: list[str]) -> int:
     try:
         import click
 
+        _interrupt_on_hangup()
         from banger.cli.group import make_cli
 
         try:
@@ -31,13 +32,13 @@ def run(arguments: list[str]) -> int:
             return leave.exit_code
         except click.ClickException as error:
             return _show_click(error)
-        except click.Abort:
-            return _interrupted()
+        except click.Abort as error:
+            return _interrupted(error.__context__ or error)
         return result if isinstance(result, int) else 0
     except BangerError as error:
         return show_error(error)
-    except KeyboardInterrupt:
-        return _interrupted()
+    except KeyboardInterrupt as error:
+        return _interrupted(error)
     except BrokenPipeError:
         sys.stderr.close()
         return 141
@@ -45,9 +46,28 @@ def run(arguments: list[str]) -> int:
         return _show_bug(error)
 
 
-def _interrupted() -> int:
-    print("\nbanger: interrupted", file=sys.stderr)
-    return 130
+class _HangUp(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: cleaned up after like Ctrl-C. ``args[0]`` is the signal."""
+
+
+def _interrupt_on_hangup() -> None:
+    import signal
+
+    def interrupt(number: int, _: object) -> None:
+        raise _HangUp(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
+
+
+def _interrupted(error: BaseException) -> int:
+    """Say so; the exit status is the shell's for the signal, SIGINT unless it was another."""
+    import contextlib
+
+    with contextlib.suppress(OSError):
+        print("\nbanger: interrupted", file=sys.stderr)
+    return 128 + int(error.args[0]) if isinstance(error, _HangUp) else 130
 
 
 def show_error(error: BaseException) -> int:

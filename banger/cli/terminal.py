@@ -69,9 +69,7 @@ class Session:
         return None
 
     def _wants_input(self) -> bool:
-        return (
-            self._accepted and self._stdin_open and self._window >= 4096 and len(self._out) < wire.WINDOW
-        )
+        return self._accepted and self._stdin_open and self._window >= 4096 and len(self._out) < wire.WINDOW
 
     def _watch(self) -> None:
         """Read input only while the guest has room for it; ask for writability only while something waits."""

@@ -66,6 +66,11 @@ class Paths:
         return self.state / "staging"
 
     @property
+    def journal(self) -> Path:
+        """Notes of the programs that run right now."""
+        return self.state / "running"
+
+    @property
     def commands(self) -> Path:
         """The command line's list of plugin commands, written by the daemon."""
         return self.cache / "commands.json"

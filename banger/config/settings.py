@@ -21,7 +21,17 @@ BUILT_IN = "built-in"
 
 
 class Defaults(BaseModel):
-    """``[defaults]``: what a new VM gets unless a flag says otherwise. Sizes are MiB or text like ``2G``."""
+    """``[defaults]``: what a new VM gets unless a flag says otherwise. Sizes are MiB or text like ``2G``.
+
+    :param image: name or reference of an image.
+    :param kernel: name or reference of a kernel; none means the one that goes with the image.
+    :param vcpu: processors; none means a quarter of the host's, 1 to 4.
+    :param memory: none means an eighth of the host's, 1 to 8 GiB.
+    :param disk_size: the work disk, ``/root``; sparse.
+    :param overlay_size: the root disk as the guest sees it; sparse.
+    :param vmm: virtual machine monitor; none means the first one that is usable.
+    :param network: network mode; none means ``bridge`` where there is one, else ``user``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +54,12 @@ class Defaults(BaseModel):
 
 
 class CoreSettings(BaseModel):
-    """The whole file, but ``[plugins]``."""
+    """The whole file, but ``[plugins]``.
+
+    :param log_level: what the daemon writes to its log.
+    :param disabled: plugins that are not loaded, by the names that ``banger plugins list`` shows.
+    :param defaults: what a new VM gets.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -59,7 +59,9 @@ class _Json(JSONResponse):
 def _refuse_route(services: Services, error: Exception) -> Response:
     """Return the answer for a path or method that is no operation's; an id on this one too."""
     assert isinstance(error, HTTPException)
-    refusal: BangerError = NotFoundError("there is nothing at this path", hint="POST /v1/<operation>; see /v1/openapi.json")
+    refusal: BangerError = NotFoundError(
+        "there is nothing at this path", hint="POST /v1/<operation>; see /v1/openapi.json"
+    )
     if error.status_code == 405:
         refusal = UsageError("operations are called with POST", hint="see /v1/openapi.json")
     record = services.operations.begin("none")
@@ -84,7 +86,9 @@ async def _call(services: Services, request: Request) -> Response:
         if "respond-async" in request.headers.get("prefer", ""):
             return JSONResponse({"op_id": record.id, "name": name}, 202, headers)
         if "application/x-ndjson" in request.headers.get("accept", ""):
-            return StreamingResponse(_follow(record), media_type="application/x-ndjson", headers=headers)
+            abandon = operation.abandon is not None and operation.abandon(params)
+            events = _stream(record, abandon=abandon)
+            return StreamingResponse(events, media_type="application/x-ndjson", headers=headers)
         await asyncio.shield(task)
         return _answer(record, headers)
     except Exception as error:
@@ -190,24 +194,23 @@ def _answer(record: OperationRecord, headers: dict[str, str]) -> Response:
     return _Json(record.result, 200, headers)
 
 
-async def _follow(record: OperationRecord) -> AsyncIterator[bytes]:
-    """Yield an operation's events as they come, then its outcome."""
-    yield _line({"event": "operation", "op_id": record.id, "name": record.name})
-    sent = 0
-    while True:
-        changed = record.changed
-        waiting = list(record.events)[max(0, len(record.events) - (record.published - sent)) :]
-        for event in waiting:
+async def _stream(record: OperationRecord, *, abandon: bool) -> AsyncIterator[bytes]:
+    """Yield an operation as NDJSON: its id, its events as they come, its outcome.
+
+    :param abandon: cancel the operation when the client goes away before the end.
+    """
+    try:
+        yield _line({"event": "operation", "op_id": record.id, "name": record.name})
+        async for event in record.follow():
             yield _line(event)
-        sent = record.published
-        if record.finished is not None:
-            break
-        if record.changed is changed:
-            await changed.wait()
-    if record.error is not None:
-        yield _line({"event": "error", "error": record.error})
-    else:
-        yield _line({"event": "result", "result": record.result})
+        if record.error is not None:
+            yield _line({"event": "error", "error": record.error})
+        else:
+            yield _line({"event": "result", "result": record.result})
+    finally:
+        if abandon and record.finished is None:
+            log.info("its client went away: cancelled")
+            record.cancel.set()
 
 
 def _line(event: dict[str, Any]) -> bytes:

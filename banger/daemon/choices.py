@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from banger.config.settings import load_model
 from banger.config.sizes import default_memory_mib, default_vcpu, host_cpus, host_memory_mib
@@ -50,8 +50,12 @@ class VmChoices(BaseModel):
 
     @field_validator("memory", "disk_size", "overlay_size", mode="before")
     @classmethod
-    def _size(cls, value: Any) -> Any:
-        return parse_size(str(value)) if value is not None else None
+    def _size(cls, value: Any, info: ValidationInfo) -> Any:
+        try:
+            return parse_size(str(value)) if value is not None else None
+        except UsageError as error:
+            flag = str(info.field_name).replace("_", "-")
+            raise UsageError(f"--{flag}: {error.message}", hint=error.hint) from error
 
 
 @dataclass(frozen=True, slots=True)

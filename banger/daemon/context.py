@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,20 @@ class OperationRecord:
         """Set the outcome and wake followers; on the loop."""
         self.finished, self.result, self.error = time.time(), result, error
         self._wake()
+
+    async def follow(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events kept so far and then those to come, until the operation is finished."""
+        seen = 0
+        while True:
+            changed, finished = self.changed, self.finished is not None
+            missed = min(self.published - seen, len(self.events))
+            seen = self.published
+            for event in list(self.events)[len(self.events) - missed :]:
+                yield event
+            if finished:
+                return
+            if self.changed is changed:
+                await changed.wait()
 
     def _wake(self) -> None:
         changed, self.changed = self.changed, asyncio.Event()

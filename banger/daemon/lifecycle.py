@@ -55,7 +55,7 @@ def reserve(op: OperationContext, choice: Choice, name: str | None) -> Vm:
     with services.locks.hold("reserve"):
         others = services.database.vms()
         vm = Vm(
-            id=uuid.uuid4().hex,
+            id=_new_id(others),
             name=name or make_vm_name(other.name for other in others),
             state=VmState.CREATED,
             spec=choice.spec,
@@ -72,6 +72,12 @@ def reserve(op: OperationContext, choice: Choice, name: str | None) -> Vm:
         services.database.add_vm(vm)
     services.plugins.emit("vm_created", vm, _log_event)
     return vm
+
+
+def _new_id(others: list[Vm]) -> str:
+    """Return an id whose first 8 digits are free: the sockets' directory is named by them."""
+    taken = {other.id[:8] for other in others}
+    return next(number for number in iter(lambda: uuid.uuid4().hex, "") if number[:8] not in taken)
 
 
 def start_vm(op: OperationContext, vm_id: str, *, first: bool = False) -> Vm:

@@ -17,11 +17,12 @@ import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from banger.build import version_line
 from banger.config.fingerprint import fingerprint
 from banger.config.paths import Paths, find_paths, make_private
 from banger.config.settings import PluginSettings, Settings, read_settings
 from banger.daemon.context import current_op
-from banger.errors import BangerError, ConfigError, DaemonError
+from banger.errors import BangerError, ConfigError, DaemonError, PluginError
 from banger.model.name import unknown_hint
 from banger.plugins import Plugins, find_plugins
 
@@ -38,6 +39,9 @@ _LOG_BYTES, _LOG_COUNT = 5 * 1024 * 1024, 2
 
 def main() -> None:
     """Run the daemon until it is told to stop. Exit status 0, or 1 with one line on standard error."""
+    if "--version" in sys.argv[1:]:
+        print(version_line().replace("banger", "bangerd", 1))
+        return
     try:
         paths = find_paths()
         make_private(paths.state)
@@ -69,7 +73,8 @@ def _take_lock(paths: Paths) -> IO[str]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except OSError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or answers(paths.daemon_socket):
+                lock.close()
                 raise DaemonError("another daemon is running", hint="banger daemon status") from None
             time.sleep(0.02)
     lock.truncate(0)
@@ -95,20 +100,23 @@ def _set_up_log(paths: Paths) -> None:
     logging.captureWarnings(True)
 
 
+def answers(path: Path) -> bool:
+    """Tell whether somebody listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 def bind_socket(path: Path) -> socket.socket:
     """Return a listening Unix socket at ``path``, 0600 from its first moment; a stale one is replaced.
 
     The caller holds the state directory's lock, so whatever is at ``path`` is stale once nobody answers there.
     """
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.connect(str(path))
-    except OSError:
-        pass
-    else:
+    if answers(path):
         raise DaemonError(f"something answers at {path} already", hint="banger daemon status")
-    finally:
-        probe.close()
     temporary = path.with_name(f".{os.getpid() % 1000}")
     temporary.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -128,6 +136,12 @@ def load_plugins(settings: Settings) -> Plugins:
     plugins = Plugins()
     third_parties = os.environ.get("BANGER_PLUGINS") != "builtin"
     plugins.load(find_plugins(), disabled=settings.core.disabled, third_parties=third_parties)
+    if "core" not in plugins.loaded:
+        failed = plugins.failed.get("core")
+        reason = failed.reason if failed else "its entry point is not installed"
+        raise PluginError(
+            f"banger's own core does not load: {reason}", hint="pip install --force-reinstall banger"
+        )
     return plugins
 
 
@@ -158,6 +172,7 @@ def mount_settings(plugins: Plugins, settings: Settings) -> PluginSettings:
 
 async def _serve(paths: Paths) -> None:
     from banger.daemon.app import make_app
+    from banger.daemon.console import bound_consoles
     from banger.daemon.guests import Guests
     from banger.daemon.reconcile import reconcile
     from banger.daemon.server import serve_http
@@ -170,8 +185,9 @@ async def _serve(paths: Paths) -> None:
     logging.getLogger().setLevel(settings.core.log_level.upper())
     plugins = load_plugins(settings)
     plugin_settings = mount_settings(plugins, settings)
-    for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.cache):
+    for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.journal):
         make_private(directory)
+    make_private(paths.cache)
     services = Services(
         paths=paths,
         settings=settings,
@@ -188,6 +204,7 @@ async def _serve(paths: Paths) -> None:
     for failed in plugins.failed.values():
         log.error("plugin %s is left out: %s\n%s", failed.found.name, failed.reason, failed.trace)
     await services.loop.run_in_executor(services.pool, reconcile, services)
+    consoles = asyncio.create_task(bound_consoles(services))
     for number in (signal.SIGTERM, signal.SIGINT):
         services.loop.add_signal_handler(number, services.stopping.set)
     stream_socket, http_socket = bind_socket(paths.stream_socket), bind_socket(paths.daemon_socket)
@@ -196,6 +213,7 @@ async def _serve(paths: Paths) -> None:
     try:
         await serve_http(make_app(services), http_socket, services.stopping)
     finally:
+        consoles.cancel()
         streams.close()
         for path in (paths.daemon_socket, paths.stream_socket):
             path.unlink(missing_ok=True)

@@ -273,7 +273,7 @@ def remove_tree(directory: Path) -> None:
     shutil.rmtree(directory, onerror=lambda f, p, info: failed(f, p, info[1]))
 
 
-def _check_inside(staging: Path, path: Path, kind: type[ImageError] | type[KernelError]) -> None:
+def _check_inside(staging: Path, path: Path, kind: type[ImageError | KernelError]) -> None:
     if not path.is_file() or path.is_symlink() or staging not in path.parents:
         raise kind(f"the source left no file at {path.name}", hint="this is a fault of the plugin: report it")
 

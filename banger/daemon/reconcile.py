@@ -8,13 +8,16 @@ from banger.daemon.lifecycle import finish_stop, watch_vmm
 from banger.daemon.pulls import content_dir, remove_tree
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process
+from banger.host.command import kill_leftovers
 from banger.model.vm import Vm, VmState
 
 log = logging.getLogger(__name__)
 
 
 def reconcile(services: Services) -> None:
-    """Look at every VM and every directory; one that fails never stops the others."""
+    """Look at every program, VM and directory; one that fails never stops the others."""
+    if killed := kill_leftovers(services.paths.journal):
+        log.info("ended %d programs that the last daemon left running", killed)
     for vm in services.database.vms():
         try:
             _reconcile_vm(services, vm)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ class Registries:
             table.update({step.name: Owned(step, capability.plugin) for step in capability.value.steps})
         return table
 
-    def check_order(self, plugins: Set[str]) -> None:
+    def check_order(self, plugins: AbstractSet[str]) -> None:
         """Raise PluginError unless the steps of these plugins, with every capability on, can be ordered."""
         steps = self.steps.owned()
         for owned in self.capabilities.owned():
@@ -150,7 +151,7 @@ class Services:
     #: What this daemon was started from, readable and as its digest; clients send the digest.
     fingerprint: str
     fingerprint_digest: str
-    commands: Commands = field(default_factory=HostCommands)
+    commands: Commands = field(init=False)
     disks: Disks = field(init=False)
     locks: Locks = field(default_factory=Locks)
     operations: OperationTable = field(default_factory=OperationTable)
@@ -165,4 +166,5 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.commands = HostCommands(self.paths.journal)
         self.disks = HostDisks(self.commands)

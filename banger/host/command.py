@@ -10,12 +10,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
 from banger.errors import CancelledError, HostError
+from banger.host.process import is_process_alive, process_start_time
 
 #: Debian package that has a program banger or a built-in plugin runs, for the hint when it is missing.
 PACKAGES = {
@@ -80,7 +81,14 @@ class Commands(Protocol):
 
 
 class HostCommands:
-    """:class:`Commands` on the real host."""
+    """:class:`Commands` on the real host.
+
+    :param journal: directory where running programs are noted, so that :func:`kill_leftovers` finds those that a
+        killed daemon left behind; None notes nothing.
+    """
+
+    def __init__(self, journal: Path | None = None) -> None:
+        self._journal = journal
 
     def find(self, program: str) -> str | None:
         path = os.environ.get("PATH", os.defpath)
@@ -123,12 +131,38 @@ class HostCommands:
         finally:
             if input is not None and stdin is not None:
                 stdin.close()
-        followed = _Followed(process, line[0], timeout, cancelled)
-        followed.finish()
+        with self._noted(process.pid):
+            followed = _Followed(process, line[0], timeout, cancelled)
+            followed.finish()
         done = Completed(tuple(line), process.returncode, bytes(followed.stdout), bytes(followed.stderr))
         if check and done.status != 0:
             raise failed_program(done)
         return done
+
+    @contextlib.contextmanager
+    def _noted(self, pid: int) -> Iterator[None]:
+        if self._journal is None:
+            yield
+            return
+        note = self._journal / f"{pid}.{process_start_time(pid)}"
+        note.touch(mode=0o600)
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
+
+
+def kill_leftovers(journal: Path) -> int:
+    """End the programs, with their process groups, that a daemon which was killed left running; return how many."""
+    killed = 0
+    for note in journal.iterdir():
+        pid, _, started = note.name.partition(".")
+        if pid.isdigit() and started.isdigit() and is_process_alive(int(pid), int(started)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(pid), signal.SIGKILL)
+                killed += 1
+        note.unlink(missing_ok=True)
+    return killed
 
 
 def _input_file(data: bytes) -> IO[bytes]:

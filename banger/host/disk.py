@@ -85,7 +85,7 @@ class HostDisks:
                 self._check(self._run([*line, path]), path)
                 return
             mapped = self._fill([*line, "-d", content, path], path)
-            if not mapped and os.geteuid() != 0 or has_foreign_owners(content):
+            if (not mapped and os.geteuid() != 0) or has_foreign_owners(content):
                 self._give_to_root(path)
 
     def make_overlay(self, path: Path, backing: Path, size_mib: int) -> None:

@@ -34,6 +34,8 @@ class Operation:
     :param result: pydantic model of the answer.
     :param run: a plain function runs in a worker thread and may block; an ``async def`` runs on the daemon's loop
         and must not.
+    :param abandon: tells from the parameters whether the operation is cancelled when the client that follows it goes
+        away; None never does: what was asked for is done.
     """
 
     name: str
@@ -41,3 +43,4 @@ class Operation:
     params: type[BaseModel]
     result: type[BaseModel]
     run: Callable[[OperationContext, Any], BaseModel | Awaitable[BaseModel]]
+    abandon: Callable[[Any], bool] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from banger.errors import PluginError
 from banger.model.name import unknown_hint
@@ -54,7 +55,7 @@ def _by_name(steps: Iterable[Owned[StartStep]]) -> dict[str, Owned[StartStep]]:
 
 def _graph(table: dict[str, Owned[StartStep]], known: set[str]) -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {name: set() for name in (*MILESTONES, *table)}
-    for earlier, later in zip(MILESTONES, MILESTONES[1:], strict=False):
+    for earlier, later in pairwise(MILESTONES):
         graph[later].add(earlier)
     for name, owned in table.items():
         step = owned.value

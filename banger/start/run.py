@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 
 Steps = Mapping[str, Owned[StartStep]]
 UndoFactory = Callable[[Section], UndoContext]
+
+#: Seconds a step's quiesce gets before the power-off goes on without it.
+QUIESCE_SECONDS = 2.0
 
 
 def run_plan(
@@ -119,12 +123,23 @@ def missing_step(section: Section) -> PluginError:
 
 
 def quiesce_steps(steps: Steps, handles: Handles, undo_for: UndoFactory) -> None:
-    """Run what wants to run before power-off, in reverse order; failures are logged only."""
+    """Run what wants to run before power-off, in reverse order; failures and slowness are logged only."""
     for section in reversed(handles.sections):
         owned = steps.get(section.step)
         if not section.live or owned is None or owned.value.quiesce is None:
             continue
-        try:
-            owned.value.quiesce(undo_for(section))
-        except Exception:
-            log.exception("quiesce of step %s failed", section.step)
+        thread = threading.Thread(target=_quiesce, args=(owned.value, undo_for(section)), daemon=True)
+        thread.start()
+        thread.join(QUIESCE_SECONDS)
+        if thread.is_alive():
+            log.warning(
+                "quiesce of step %s takes longer than %.0f s; going on", section.step, QUIESCE_SECONDS
+            )
+
+
+def _quiesce(step: StartStep, ctx: UndoContext) -> None:
+    try:
+        if step.quiesce is not None:
+            step.quiesce(ctx)
+    except Exception:
+        log.exception("quiesce of step %s failed", step.name)

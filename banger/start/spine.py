@@ -195,11 +195,14 @@ def guest_config(ctx: StartContext) -> dict[str, Any]:
 
 
 def identify_guest(ctx: StartContext) -> None:
-    """Reach the agent, tell it who it is, and wait until network and mounts are up."""
+    """Reach the agent, wait until it has booted, and tell it who it is; answered once network and mounts are up.
+
+    While it boots it would refuse: a slow machine is heard before it is ready.
+    """
     ctx.progress("agent", "waiting for the guest")
     ctx.guest.connect(AGENT_TIMEOUT)
-    ctx.guest.request("identify", timeout=READY_TIMEOUT, **guest_config(ctx), **_fresh())
     ctx.guest.wait_ready(READY_TIMEOUT)
+    ctx.guest.request("identify", timeout=READY_TIMEOUT, **guest_config(ctx), **_fresh())
 
 
 def _fresh() -> dict[str, Any]:

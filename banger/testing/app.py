@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from banger.config.fingerprint import fingerprint
 from banger.config.paths import Paths, find_paths, make_private
@@ -64,7 +64,7 @@ class BangerApp:
         self._thread = threading.Thread(target=self._run, name="banger-app")
         self.services: Services
 
-    def __enter__(self) -> BangerApp:
+    def __enter__(self) -> Self:
         self._thread.start()
         if not self._up.wait(_PATIENCE):
             raise TimeoutError("the daemon did not come up")
@@ -152,7 +152,12 @@ class BangerApp:
         return Client().call(name, dict(params or {}), on_event=on_event, start=False)
 
     def request(
-        self, path: str, body: bytes = b"{}", *, method: str = "POST", headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: bytes = b"{}",
+        *,
+        method: str = "POST",
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one HTTP request as it is given and return the answer as it comes."""
         import http.client

@@ -44,7 +44,9 @@ def load_chosen(
     """
     table = {module.__name__: module for module in modules}
     wanted = None if builtin is None else set(builtin)
-    found = [plugin for plugin in find_plugins() if plugin.builtin and (wanted is None or plugin.name in wanted)]
+    found = [
+        plugin for plugin in find_plugins() if plugin.builtin and (wanted is None or plugin.name in wanted)
+    ]
     plugins = Plugins()
     if before is not None:
         before(plugins)

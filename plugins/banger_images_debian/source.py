@@ -25,7 +25,7 @@ SUITES: dict[str, tuple[str, ...]] = {
 PACKAGES = (
     *("systemd-sysv", "dbus", "udev", "procps", "sudo", "tzdata"),
     *("iproute2", "iputils-ping", "openssh-server", "ca-certificates", "curl"),
-    *("bash-completion", "git", "less", "ncurses-base", "ncurses-term"),
+    *("bash-completion", "git", "kmod", "less", "ncurses-base", "ncurses-term"),
 )
 
 #: ``uname -m`` to Debian's name.

@@ -84,7 +84,15 @@ def fetch(suite: str, package: str, output: Path, ctx: PullContext) -> None:
         *proxy_options(ctx),
         *(suite, tools),
     ]
-    env = {"BANGER_HOOK": str(_HERE / "fetch.sh"), "BANGER_OUT": str(output), "BANGER_PACKAGE": package}
+    temporary = output / "tmp"
+    temporary.mkdir()
+    # Killed, mmdebstrap and apt leave their temporary files where they lie: in staging they go with it.
+    env = {
+        "TMPDIR": str(temporary),
+        "BANGER_HOOK": str(_HERE / "fetch.sh"),
+        "BANGER_OUT": str(output),
+        "BANGER_PACKAGE": package,
+    }
     with tempfile.TemporaryFile(dir=output) as log:
         watch = _Watch(log, output, ctx)
         done = ctx.commands.run(

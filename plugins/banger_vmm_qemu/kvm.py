@@ -46,9 +46,7 @@ def probe_kvm(device: Path = DEVICE, cpuinfo: Path = CPUINFO) -> Kvm:
     finally:
         os.close(descriptor)
     if not processor_flags(cpuinfo) & {"vmx", "svm"}:
-        return Kvm(
-            False, "the processor shows neither vmx nor svm, so guests would hang under this host's KVM"
-        )
+        return Kvm(False, "guests hang under this host's KVM: the processor shows neither vmx nor svm")
     return Kvm(True)
 
 

@@ -7,7 +7,9 @@ from banger.errors import ERRORS, BangerError, StartError, UsageError, error_fro
 
 
 def _classes(base: type[BangerError] = BangerError) -> set[type[BangerError]]:
-    return {base}.union(*(_classes(sub) for sub in base.__subclasses__() if sub.__module__ == errors.__name__))
+    return {base}.union(
+        *(_classes(sub) for sub in base.__subclasses__() if sub.__module__ == errors.__name__)
+    )
 
 
 def test_every_error_has_a_type_of_its_own_and_is_known_to_the_client() -> None:

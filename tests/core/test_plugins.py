@@ -190,7 +190,9 @@ def test_hook_that_returns_no_list_takes_its_plugin_out(good: ModuleType) -> Non
     def banger_register_checks() -> Check:
         return passing("alone")
 
-    assert [o for o, _ in load(make_plugin("bad", banger_register_checks), good).declared("checks")] == ["good"]
+    assert [o for o, _ in load(make_plugin("bad", banger_register_checks), good).declared("checks")] == [
+        "good"
+    ]
 
 
 def test_declared_values_carry_the_plugin_they_come_from() -> None:
@@ -207,7 +209,10 @@ def test_hook_that_returns_none_shifts_nobody_elses_values() -> None:
     plugins = load(
         checks_plugin("alpha", "a"), make_plugin("beta", banger_register_checks), checks_plugin("gamma", "g")
     )
-    assert [(owner, check.name) for owner, check in plugins.declared("checks")] == [("alpha", "a"), ("gamma", "g")]
+    assert [(owner, check.name) for owner, check in plugins.declared("checks")] == [
+        ("alpha", "a"),
+        ("gamma", "g"),
+    ]
 
 
 def test_failing_event_is_logged_with_its_plugin_and_the_others_still_run() -> None:
@@ -222,7 +227,9 @@ def test_failing_event_is_logged_with_its_plugin_and_the_others_still_run() -> N
         return make_plugin(name, banger_vm_started)
 
     logged: list[tuple[str, str]] = []
-    plugins = load(plugin("a"), plugin("b", RuntimeError("boom")), plugin("c", SystemExit("out")), plugin("d"))
+    plugins = load(
+        plugin("a"), plugin("b", RuntimeError("boom")), plugin("c", SystemExit("out")), plugin("d")
+    )
     plugins.emit("vm_started", sample_vm("otter"), lambda name, error: logged.append((name, str(error))))
     assert seen == ["a otter", "b otter", "c otter", "d otter"]
     assert logged == [("b", "boom"), ("c", "out")]
@@ -252,7 +259,9 @@ def test_finding_plugins_imports_none() -> None:
         "import sys; from banger.plugins import find_plugins; assert find_plugins();"
         "print([name for name in sys.modules if name.startswith('banger_')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 

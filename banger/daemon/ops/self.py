@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 import banger
 from banger.build import build_info
 from banger.daemon.context import OperationContext, OperationRecord
-from banger.errors import BangerError, ConflictError
+from banger.daemon.starts import open_handles
+from banger.errors import BangerError, ConflictError, UsageError
 from banger.model.check import CheckResult, CheckStatus
 from banger.model.command import Operation
 from banger.model.vm import VmState
@@ -170,6 +171,16 @@ async def show_operation(op: OperationContext, params: OpParams) -> OpSummary:
     return _summary(op.services.operations.resolve(params.op_id))
 
 
+async def follow_operation(op: OperationContext, params: OpParams) -> OpSummary:
+    """Pass another operation's events on until it is finished, for a client that comes back to it."""
+    record = op.services.operations.resolve(params.op_id)
+    if record is op.record:
+        raise UsageError("an operation cannot follow itself", hint="see: op.list")
+    async for event in record.follow():
+        op.record.publish(event)
+    return _summary(record)
+
+
 async def cancel_operation(op: OperationContext, params: OpParams) -> OpSummary:
     """Ask an operation to stop; it undoes what it did."""
     record = op.services.operations.resolve(params.op_id)
@@ -225,6 +236,7 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
         for owned in registry.owned():
             found += [(owned.plugin, check) for check in owned.value.checks]
     lines = [_plugin_line(failed.found.name, failed.reason, failed.hint) for failed in _failed(op)]
+    lines += _orphan_lines(op)
     for plugin, check in found:
         try:
             result = check.run(op.services.commands)
@@ -246,6 +258,23 @@ def _failed(op: OperationContext) -> list[Any]:
     return list(op.services.plugins.failed.values())
 
 
+def _orphan_lines(op: OperationContext) -> list[CheckLine]:
+    """Return a line for each VM that holds something of a plugin that is not installed any more."""
+    steps = op.services.registries.all_steps()
+    return [
+        CheckLine(
+            name=f"vm {vm.name}",
+            status=CheckStatus.WARN,
+            detail=f"step '{section.step}' belongs to plugin '{section.plugin}', which is not loaded",
+            hint=f"pip install banger-plugin-{section.plugin}, or banger vm delete --force {vm.name}",
+            plugin=section.plugin,
+        )
+        for vm in op.services.database.vms()
+        for section in open_handles(op.services, vm).sections
+        if section.step not in steps
+    ]
+
+
 def _plugin_line(name: str, reason: str, hint: str) -> CheckLine:
     return CheckLine(name=f"plugin {name}", status=CheckStatus.WARN, detail=reason, hint=hint, plugin=name)
 
@@ -255,6 +284,7 @@ OPERATIONS = [
     Operation("daemon.stop", "end the daemon; VMs go on", StopParams, Nothing, stop),
     Operation("op.list", "list operations", Nothing, OpList, list_operations),
     Operation("op.show", "show an operation", OpParams, OpSummary, show_operation),
+    Operation("op.follow", "follow an operation to its end", OpParams, OpSummary, follow_operation),
     Operation("op.cancel", "cancel an operation", OpParams, OpSummary, cancel_operation),
     Operation("plugins.list", "list plugins", Nothing, PluginList, list_plugins),
     Operation("doctor", "look at the host", Nothing, Diagnosis, diagnose),

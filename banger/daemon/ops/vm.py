@@ -291,7 +291,14 @@ class Empty(_Params):
 
 
 OPERATIONS = [
-    Operation("vm.create", "create a VM and start it", VmCreateParams, VmDetail, create),
+    Operation(
+        "vm.create",
+        "create a VM and start it",
+        VmCreateParams,
+        VmDetail,
+        create,
+        abandon=lambda params: params.remove,
+    ),
     Operation("vm.start", "start a VM", VmStartParams, VmDetail, start),
     Operation("vm.stop", "stop a VM through its init", VmStopParams, VmDetail, stop),
     Operation("vm.kill", "end a VM at once", VmParams, VmDetail, kill),

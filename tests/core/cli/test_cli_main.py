@@ -88,7 +88,11 @@ def test_click_errors_are_ours_in_form(
 def test_version_is_answered_without_a_home_or_a_daemon() -> None:
     environment = {"PATH": os.environ["PATH"]}
     done = subprocess.run(
-        [sys.executable, "-m", "banger", "--version"], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "banger", "--version"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0 and done.stdout.startswith("banger ") and done.stderr == ""
 

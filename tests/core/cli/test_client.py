@@ -41,7 +41,9 @@ class FakeDaemon:
                     request += connection.recv(65536)
                 head, _, body = request.partition(b"\r\n\r\n")
                 length = next(
-                    int(line.split(b":")[1]) for line in head.splitlines() if line.lower().startswith(b"content-l")
+                    int(line.split(b":")[1])
+                    for line in head.splitlines()
+                    if line.lower().startswith(b"content-l")
                 )
                 while len(body) < length:
                     body += connection.recv(65536)

@@ -48,7 +48,9 @@ def test_help_lists_every_command_and_says_where_to_start(run_cli: RunCli) -> No
     for word in ("vm", "image", "kernel", "daemon", "plugins", "doctor", "ps", "vm run -- uname -a"):
         assert word in result.stdout
     group = run_cli("vm", "--help").stdout
-    assert all(f"\n  {command.name.split()[1]} " in group for command in COMMANDS if command.name.startswith("vm "))
+    assert all(
+        f"\n  {command.name.split()[1]} " in group for command in COMMANDS if command.name.startswith("vm ")
+    )
 
 
 @pytest.mark.parametrize("words", [(), ("vm",), ("image",)])
@@ -65,7 +67,12 @@ def test_h_is_short_for_help(run_cli: RunCli) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("vm", "run", "--nonsense"), ("vm", "show"), ("vm", "stop", "--timeout", "soon", "x"), ("vm", "show", "a", "b")],
+    [
+        ("vm", "run", "--nonsense"),
+        ("vm", "show"),
+        ("vm", "stop", "--timeout", "soon", "x"),
+        ("vm", "show", "a", "b"),
+    ],
 )
 def test_wrong_usage_is_one_line_and_where_help_is(run_cli: RunCli, words: tuple[str, ...]) -> None:
     result = run_cli(*words)

@@ -68,7 +68,9 @@ def test_writing_making_and_deleting_a_configuration_file_change_it(site: Path, 
     assert fingerprint((config,)) == absent
 
 
-def test_variables_that_change_what_a_daemon_is_change_it(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_change_what_a_daemon_is_change_it(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = fingerprint(())
     monkeypatch.setenv("BANGER_IMAGE", "anything")
     assert fingerprint(()) == before

@@ -115,7 +115,9 @@ def test_wrong_value_is_refused_with_file_and_path(tmp_path: Path, text: str, pa
 
 
 def test_sizes_may_be_written_as_people_write_them(tmp_path: Path) -> None:
-    defaults = read(tmp_path, '[defaults]\nmemory = "2G"\ndisk_size = 512\noverlay_size = "1.5GiB"').core.defaults
+    defaults = read(
+        tmp_path, '[defaults]\nmemory = "2G"\ndisk_size = 512\noverlay_size = "1.5GiB"'
+    ).core.defaults
     assert (defaults.memory, defaults.disk_size, defaults.overlay_size) == (2048, 512, 1536)
 
 
@@ -216,7 +218,13 @@ def test_target_that_is_no_model_is_the_plugins_error(target: str) -> None:
 
 @pytest.mark.parametrize(
     "targets",
-    [[f"{HERE}:Loose"], ["no.such.module:X"], [f"{HERE}:Strict", f"{HERE}:Strict"], ["banger_explodes:X"], [7]],
+    [
+        [f"{HERE}:Loose"],
+        ["no.such.module:X"],
+        [f"{HERE}:Strict", f"{HERE}:Strict"],
+        ["banger_explodes:X"],
+        [7],
+    ],
 )
 def test_plugin_with_broken_settings_is_taken_out_and_the_daemon_goes_on(
     tmp_path: Path, targets: list[str], monkeypatch: pytest.MonkeyPatch

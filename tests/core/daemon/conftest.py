@@ -11,6 +11,7 @@ from banger.testing.app import BangerApp
 from banger.testing.pytest_plugin import MakeApp
 from banger.testing.samples import sample_image, sample_kernel
 
+
 @pytest.fixture
 def lab(banger_app: MakeApp) -> Callable[..., BangerApp]:
     """Start a daemon with the core, VMs on paper, and an image and a kernel in the store."""

@@ -9,6 +9,7 @@ from banger.model.network import GuestInterface, NetworkMode, QemuUser, Tap
 from banger.model.vmm import LaunchPlan, Vmm, VmmFeatures, VmmProbe
 from banger.testing.plugin_sets import make_plugin
 
+
 def make_vmm(
     name: str = "paper",
     *,

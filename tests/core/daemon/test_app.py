@@ -147,7 +147,12 @@ def test_unknown_operation_is_refused_with_a_suggestion(app: BangerApp) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/test.echo", 405), ("DELETE", "/v1/vm.list", 405), ("POST", "/", 404), ("GET", "/v2/vm.list", 404)],
+    [
+        ("GET", "/v1/test.echo", 405),
+        ("DELETE", "/v1/vm.list", 405),
+        ("POST", "/", 404),
+        ("GET", "/v2/vm.list", 404),
+    ],
 )
 def test_refusals_of_the_router_are_problems_too(app: BangerApp, method: str, path: str, status: int) -> None:
     problem(app.request(path, method=method), status)
@@ -294,7 +299,9 @@ def test_busy_daemon_is_stopped_only_by_force(app: BangerApp) -> None:
     assert app.join()
 
 
-def test_finished_operations_are_kept_but_not_for_ever(app: BangerApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_operations_are_kept_but_not_for_ever(
+    app: BangerApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("banger.daemon.context.KEEP_COUNT", 5)
     for number in range(12):
         app.call("test.echo", {"text": str(number)})

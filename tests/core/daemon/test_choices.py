@@ -17,7 +17,6 @@ from banger.model.vmm import VmmProbe
 from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
 
-
 MakeLab = Callable[..., BangerApp]
 
 
@@ -138,7 +137,10 @@ def test_capabilities_are_chosen_and_kept_in_the_record(app: BangerApp) -> None:
 
 
 def test_options_that_are_not_given_have_their_defaults(app: BangerApp) -> None:
-    assert create(app, **{"with": ["scratch"]})["spec"]["capabilities"]["scratch"] == {"size": 1, "mode": "fast"}
+    assert create(app, **{"with": ["scratch"]})["spec"]["capabilities"]["scratch"] == {
+        "size": 1,
+        "mode": "fast",
+    }
 
 
 @pytest.mark.parametrize(
@@ -228,13 +230,20 @@ def test_image_nobody_names_a_kernel_for_is_refused(lab: MakeLab) -> None:
 
 @pytest.mark.parametrize(
     ("texts", "ports"),
-    [((), []), (("8080",), [(8080, 8080)]), (("8080:80", "443"), [(8080, 80), (443, 443)]), (("65535:1",), [(65535, 1)])],
+    [
+        ((), []),
+        (("8080",), [(8080, 8080)]),
+        (("8080:80", "443"), [(8080, 80), (443, 443)]),
+        (("65535:1",), [(65535, 1)]),
+    ],
 )
 def test_published_ports(texts: tuple[str, ...], ports: list[tuple[int, int]]) -> None:
     assert [(port.host, port.guest) for port in parse_published(texts)] == ports
 
 
-@pytest.mark.parametrize("text", ["", "0", "65536", "-1", "http", "80:", ":80", "80:80:80", "٨٠", "8 0", "1e3"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "65536", "-1", "http", "80:", ":80", "80:80:80", "٨٠", "8 0", "1e3"]
+)
 def test_what_is_no_port_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a port") as caught:
         parse_published((text,))

@@ -147,7 +147,11 @@ def test_hook_banger_register_checks(lab: MakeLab) -> None:
 
     answer = lab(make_plugin("sea", banger_register_checks)).call("doctor")
     lines = {line["name"]: line for line in answer["checks"] if line["plugin"] == "sea"}
-    assert (lines["tide"]["status"], lines["tide"]["detail"], lines["tide"]["hint"]) == ("WARN", "low", "wait")
+    assert (lines["tide"]["status"], lines["tide"]["detail"], lines["tide"]["hint"]) == (
+        "WARN",
+        "low",
+        "wait",
+    )
     assert lines["mine"]["status"] == "FAIL" and "boom" in lines["mine"]["detail"]
     assert answer["ok"] is False
 
@@ -168,7 +172,9 @@ def test_hook_banger_register_operations(lab: MakeLab) -> None:
     def banger_register_operations() -> list[Operation]:
         return [Operation("tuned.double", "twice as much", Settings, Settings, double)]
 
-    assert lab(make_plugin("tuned", banger_register_operations)).call("tuned.double", {"level": 4}) == {"level": 8}
+    assert lab(make_plugin("tuned", banger_register_operations)).call("tuned.double", {"level": 4}) == {
+        "level": 8
+    }
 
 
 def test_hook_banger_register_commands(banger_app: MakeApp, run_cli: RunCli) -> None:

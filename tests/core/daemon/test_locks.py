@@ -20,7 +20,8 @@ def test_locks_may_be_taken_in_growing_rank() -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "wanted"), [("pull", "vm"), ("reserve", "vm"), ("reserve", "pull"), ("vm", "vm"), ("pull", "pull")]
+    ("held", "wanted"),
+    [("pull", "vm"), ("reserve", "vm"), ("reserve", "pull"), ("vm", "vm"), ("pull", "pull")],
 )
 def test_taking_one_against_the_order_is_a_bug_that_raises_at_once(held: str, wanted: str) -> None:
     locks = Locks()

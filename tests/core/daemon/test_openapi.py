@@ -24,7 +24,9 @@ class LeaseResult(BaseModel):
 
 
 def banger_register_operations() -> list[Operation]:
-    return [Operation("lease.list", "list leases", LeaseParams, LeaseResult, lambda op, params: LeaseResult())]
+    return [
+        Operation("lease.list", "list leases", LeaseParams, LeaseResult, lambda op, params: LeaseResult())
+    ]
 
 
 @pytest.fixture

@@ -39,7 +39,9 @@ def test_third_party_that_takes_a_builtins_name_is_out_and_the_builtin_stays() -
 
 
 def test_of_two_third_parties_with_one_name_the_first_by_name_stays() -> None:
-    plugins, registries = fill(*(steps_plugin(name, StartStep("same", no_work)) for name in ("zeta", "alpha")))
+    plugins, registries = fill(
+        *(steps_plugin(name, StartStep("same", no_work)) for name in ("zeta", "alpha"))
+    )
     assert registries.steps.owner("same") == "alpha"
     assert list(plugins.failed) == ["zeta"]
 
@@ -127,6 +129,8 @@ def test_every_declare_hook_fills_a_table() -> None:
     from banger import hookspecs
 
     nouns = {
-        name.removeprefix("banger_register_") for name in dir(hookspecs) if name.startswith("banger_register_")
+        name.removeprefix("banger_register_")
+        for name in dir(hookspecs)
+        if name.startswith("banger_register_")
     }
     assert set(Registries().by_noun()) == nouns - {"settings"}

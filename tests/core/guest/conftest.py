@@ -14,14 +14,17 @@ from banger.guest.channel import GuestChannel
 SOURCE = Path(__file__).parents[3] / "agent"
 
 
-@pytest.fixture(scope="session")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real agent, built for this machine (or the one BANGER_TEST_AGENT names, say with sanitizers)."""
+@pytest.fixture(scope="session", params=["static", "sanitized"])
+def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real agent, built for this machine as it is delivered and with ASan and UBSan (or BANGER_TEST_AGENT)."""
     if given := os.environ.get("BANGER_TEST_AGENT"):
         return Path(given)
     build = tmp_path_factory.mktemp("agent")
-    subprocess.run(["make", "-s", "-C", str(SOURCE), f"BUILD={build}", "all"], check=True)
-    return build / "banger-agent"
+    target, name = {"static": ("all", "banger-agent"), "sanitized": ("asan", "banger-agent-asan")}[
+        request.param
+    ]
+    subprocess.run(["make", "-s", "-C", str(SOURCE), f"BUILD={build}", target], check=True)
+    return build / name
 
 
 @pytest.fixture

@@ -15,7 +15,24 @@ def test_names_a_host_can_have_are_taken(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "-a", "a-", "A", "a_b", "a.b", "a b", "ä", "a" * 64, "a\n", "../etc", "a/b", "a,b", "$(id)", "a\0", "\x1b[2J"],
+    [
+        "",
+        "-a",
+        "a-",
+        "A",
+        "a_b",
+        "a.b",
+        "a b",
+        "ä",
+        "a" * 64,
+        "a\n",
+        "../etc",
+        "a/b",
+        "a,b",
+        "$(id)",
+        "a\0",
+        "\x1b[2J",
+    ],
 )
 def test_other_names_are_refused_with_the_rule(name: str) -> None:
     with pytest.raises(UsageError, match="is not a VM name") as caught:

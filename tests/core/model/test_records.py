@@ -14,7 +14,10 @@ from banger.model.image import Image
 from banger.model.vm import PublishedPort, Vm, VmSpec, VmState
 from banger.testing.samples import sample_image, sample_kernel, sample_vm
 
-MODULES = [importlib.import_module(f"banger.model.{info.name}") for info in pkgutil.iter_modules(banger.model.__path__)]
+MODULES = [
+    importlib.import_module(f"banger.model.{info.name}")
+    for info in pkgutil.iter_modules(banger.model.__path__)
+]
 CLASSES = [
     cls
     for module in MODULES
@@ -23,7 +26,9 @@ CLASSES = [
 ]
 
 
-@pytest.mark.parametrize("record", [sample_vm(), sample_image(), sample_kernel()], ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(
+    "record", [sample_vm(), sample_image(), sample_kernel()], ids=lambda r: type(r).__name__
+)
 def test_record_survives_json(record: Any) -> None:
     assert type(record).model_validate_json(record.model_dump_json()) == record
 

@@ -28,7 +28,24 @@ def test_sizes_as_people_write_them(text: str, mib: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "G", "two", "2X", "-2G", "+2G", "2,5G", "1e3", "0x10", "2G2", "٢G", "9" * 13, "1..5G", "2\nG2", "nan"],
+    [
+        "",
+        " ",
+        "G",
+        "two",
+        "2X",
+        "-2G",
+        "+2G",
+        "2,5G",
+        "1e3",
+        "0x10",
+        "2G2",
+        "٢G",
+        "9" * 13,
+        "1..5G",
+        "2\nG2",
+        "nan",
+    ],
 )
 def test_what_is_no_size_is_refused_with_a_hint(text: str) -> None:
     with pytest.raises(UsageError, match="is not a size") as caught:

@@ -104,7 +104,9 @@ def plans(draw: st.DrawFn) -> list[Owned[StartStep]]:
     for number in range(draw(st.integers(1, 12))):
         begin = draw(st.integers(0, len(MILESTONES) - 2))
         earlier = [
-            owned.value.name for owned in made if owned.value.after and owned.value.after[0] == MILESTONES[begin]
+            owned.value.name
+            for owned in made
+            if owned.value.after and owned.value.after[0] == MILESTONES[begin]
         ]
         others = draw(st.lists(st.sampled_from(earlier), max_size=2, unique=True)) if earlier else []
         made.append(

@@ -59,7 +59,9 @@ class Plan:
     def undo_for(self, section: Section) -> UndoContext:
         return self.start.undo_context(section.data)
 
-    def run(self, run_id: str = "r1", *, forget: bool = False, handles: Handles | None = None) -> dict[str, float]:
+    def run(
+        self, run_id: str = "r1", *, forget: bool = False, handles: Handles | None = None
+    ) -> dict[str, float]:
         handles = handles or self.handles
         return run_plan(
             self.steps.values(),

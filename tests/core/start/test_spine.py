@@ -104,7 +104,7 @@ def check(name: str, status: CheckStatus) -> Check:
 
 @pytest.mark.parametrize("where", ["vmm", "network", "capability"])
 def test_failing_check_of_what_the_vm_uses_refuses_the_start(tmp_path: Path, where: str) -> None:
-    checks = {kind: () for kind in ("vmm", "network", "capability")} | {where: (check("x", CheckStatus.FAIL),)}
+    checks = dict.fromkeys(("vmm", "network", "capability"), ()) | {where: (check("x", CheckStatus.FAIL),)}
     start = FakeStart(
         tmp_path,
         vmm=SimpleNamespace(name="v", checks=checks["vmm"]),  # type: ignore[arg-type]
@@ -125,7 +125,9 @@ def make_guest_start(tmp_path: Path, mounts: Callable[[Any, Any], GuestConfig] |
     vmm: Any = SimpleNamespace(name="v", features=SimpleNamespace(guest_channel="virtio-serial"))
     capability = Capability("work", "", guest_config=mounts)
     start = FakeStart(tmp_path, vmm=vmm, capabilities=[(capability, {"a": "b"})])
-    start.attachment = QemuUser(GuestInterface("02:00:00:00:00:01", "10.0.2.15/24", "10.0.2.2", ("10.0.2.3",)))
+    start.attachment = QemuUser(
+        GuestInterface("02:00:00:00:00:01", "10.0.2.15/24", "10.0.2.2", ("10.0.2.3",))
+    )
     return start
 
 
@@ -142,11 +144,13 @@ def test_guest_is_told_its_identity_its_disks_and_its_interface(tmp_path: Path) 
     assert told["network"]["address"] == "10.0.2.15/24" and told["network"]["dns"] == ["10.0.2.3"]
 
 
-def test_guest_is_identified_with_the_time_and_fresh_randomness_before_it_is_waited_for(tmp_path: Path) -> None:
+def test_guest_is_identified_with_the_time_and_fresh_randomness_once_it_has_booted(
+    tmp_path: Path,
+) -> None:
     starts = [make_guest_start(tmp_path / name) for name in ("a", "b")]
     for start in starts:
         identify_guest(context(start, "guest"))
-        assert [op for op, _ in start.guest.requests] == ["connect", "identify", "wait_ready"]
-    first, second = (start.guest.requests[1][1] for start in starts)
+        assert [op for op, _ in start.guest.requests] == ["connect", "wait_ready", "identify"]
+    first, second = (start.guest.requests[2][1] for start in starts)
     assert first["clock_ns"] > 1_600_000_000 * 10**9
     assert first["seed"] != second["seed"]

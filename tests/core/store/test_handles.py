@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -39,7 +38,7 @@ def test_sections_survive_in_the_order_of_the_run(path: Path) -> None:
 def test_file_is_the_owners_alone_and_leaves_no_temporary(path: Path) -> None:
     open_handles(path).enter("a", "p", "r", keep=False)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert os.listdir(path.parent) == ["handles.json"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["handles.json"]
 
 
 def test_every_write_is_mirrored(path: Path) -> None:

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from banger_images_debian import banger_register_image_sources, namespace
 
 from banger.errors import CancelledError
 from banger.host.command import HostCommands
@@ -18,6 +17,7 @@ from banger.testing.contracts import (
     list_tree,
     remove_tree,
 )
+from banger_images_debian import banger_register_image_sources, namespace
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
@@ -80,7 +80,7 @@ def check_own_files(image: Path, ctx: RecordedProgress) -> None:
     assert 'Fast link dest: "/dev/null"' in look(image, "stat /etc/systemd/system/apt-daily.timer")
     assert "multi-user.target" in look(image, "stat /etc/systemd/system/default.target")
     assert "mmdebstrap" not in look(image, "ls -l /etc/apt/apt.conf.d")
-    assert "deb.lists" not in look(image, "ls -l /var/lib/apt/lists")
+    assert "_Packages" not in look(image, "ls -l /var/lib/apt/lists")
 
 
 class TestBookworm(_Debian):

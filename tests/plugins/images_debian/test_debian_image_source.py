@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from banger_images_debian import banger_register_image_sources
-from banger_images_debian.failure import explain_failure
-from banger_images_debian.source import default_name, proxy_options, pull
 
 from banger.errors import CancelledError, HostError, NotFoundError
 from banger.testing.contracts import RecordedProgress
 from banger.testing.fakes import FakeCommands
+from banger_images_debian import banger_register_image_sources
+from banger_images_debian.failure import explain_failure
+from banger_images_debian.source import default_name, proxy_options, pull
 
 
 def make_context(tmp_path: Path, commands: FakeCommands) -> RecordedProgress:

@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+
+from banger.errors import HostError
+from banger.testing.contracts import RecordedProgress
+from banger.testing.fakes import FakeCommands
 from banger_images_debian.namespace import (
     Namespace,
     available_memory,
@@ -11,10 +15,6 @@ from banger_images_debian.namespace import (
     find_namespace,
     make_work_directory,
 )
-
-from banger.errors import HostError
-from banger.testing.contracts import RecordedProgress
-from banger.testing.fakes import FakeCommands
 
 MAPPED = Namespace(("unshare",), can_mount=False, mapped=True)
 

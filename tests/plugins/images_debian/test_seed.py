@@ -5,10 +5,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from banger_images_debian import seed
-from banger_images_debian.seed import unpack_seed
 
 from banger.errors import ImageError
+from banger_images_debian import seed
+from banger_images_debian.seed import unpack_seed
 
 
 def make_tar(path: Path, *entries: tuple[str, bytes, bytes | str]) -> Path:

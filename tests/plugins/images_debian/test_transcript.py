@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import tempfile
 
-from banger_images_debian.transcript import Transcript
-
 from banger.errors import CancelledError
+from banger_images_debian.transcript import Transcript
 
 PRINTED = """I: running apt-get update...
 Get:1 http://a.example/debian bookworm InRelease [151 kB]

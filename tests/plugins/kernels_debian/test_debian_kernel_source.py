@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from banger_kernels_debian import banger_register_kernel_sources
-from banger_kernels_debian.source import arrange, default_name, explain_failure, pull
 
 from banger.errors import BangerError, HostError, KernelError, NotFoundError
 from banger.model.source import KernelSource, PulledKernel
 from banger.testing.contracts import KernelSourceContract, RecordedProgress
 from banger.testing.fakes import Call, FakeCommands
+from banger_kernels_debian import banger_register_kernel_sources
+from banger_kernels_debian.source import arrange, default_name, explain_failure, pull
 
 
 class _Debian(KernelSourceContract):

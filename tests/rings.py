@@ -1,0 +1,96 @@
+"""Accounting: a ring that was asked for and did not run, or a skip nothing excuses, fails the session."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from banger.testing.pytest_plugin import (  # noqa: F401  fixtures are found by their names
+    banger_app,
+    banger_dirs,
+    fake_host,
+    hook_recorder,
+    plan_for,
+    run_cli,
+)
+
+_ROOT = os.geteuid() == 0
+#: What a test outside the unit ring may be skipped for (how its reason begins), and whether that holds here.
+EXCUSES = {
+    "needs root": not _ROOT,
+    "needs an ordinary user": _ROOT,
+    "needs KVM": not os.access("/dev/kvm", os.R_OK | os.W_OK),
+}
+
+
+class Accounting:
+    """What became of the tests of each ring."""
+
+    def __init__(self, rings: list[str]) -> None:
+        self.rings = rings
+        self.exists: set[str] = set()
+        self.ran: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.unexcused: list[str] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.exists.update(dict(item.user_properties).get("ring", "") for item in items)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        ring = dict(report.user_properties).get("ring", "unit")
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skipped[ring] += 1
+            reason = _reason(report)
+            excused = any(reason.startswith(text) and holds for text, holds in EXCUSES.items())
+            if ring != "unit" and not excused:
+                self.unexcused.append(f"{report.nodeid}: skipped, which nothing excuses: {reason}")
+        elif report.when == "call":
+            self.ran[ring] += 1
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self.unexcused.append(f"{report.nodeid}: skipped as a whole: mark its tests instead")
+
+    def problems(self) -> list[str]:
+        """Return what must fail the session."""
+        found = list(self.unexcused)
+        for ring in self.rings:
+            if self.ran[ring] or self.is_missing(ring):
+                continue
+            if not (ring == "host" and not _ROOT):
+                found.append(f"ring {ring} was asked for and ran nothing")
+        return found
+
+    def is_missing(self, ring: str) -> bool:
+        """Tell whether a ring has no tests at all, which only the smoke ring may."""
+        return ring == "smoke" and ring not in self.exists and not self.skipped[ring]
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.problems() and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        terminalreporter.section("rings")
+        for ring in self.rings:
+            what = f"{self.ran[ring]} ran, {self.skipped[ring]} skipped"
+            if self.is_missing(ring):
+                what = "none of its tests was collected: there are none yet, or another part was asked for"
+            elif ring == "host" and not self.ran[ring] and not _ROOT:
+                what += " (needs root)"
+            terminalreporter.write_line(f"{ring:6} {what}")
+        for problem in self.problems():
+            terminalreporter.write_line(f"FAILED {problem}", red=True)
+
+
+def _reason(report: pytest.TestReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.option.collectonly:
+        config.pluginmanager.register(Accounting(config.getoption("--rings").split(",")), "rings")

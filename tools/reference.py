@@ -1,0 +1,232 @@
+"""Writes the generated pages of docs/ again: ``make docs``. A test compares them with what this would write."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTE = "<!-- Written by `make docs`; edit what it is made from instead. -->\n"
+
+
+def hooks_page() -> str:
+    """Return every hook with its signature and contract, from the docstrings of banger/hookspecs.py."""
+    tree = ast.parse((ROOT / "banger/hookspecs.py").read_text(encoding="utf-8"))
+    intro = (ast.get_docstring(tree) or "").replace("Every hook of banger. No logic.", "").strip()
+    parts = ["# Hooks", "", NOTE, _markdown(intro), ""]
+    specs = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    for kind, prefix in (("Declare", "banger_register_"), ("Events", "banger_vm_")):
+        parts += [f"## {kind}", ""]
+        for spec in specs:
+            if spec.name.startswith(prefix):
+                doc = ast.get_docstring(spec) or ""
+                parts += [f"### {spec.name}", "", "```python", signature(spec), "```", "", _markdown(doc), ""]
+    return "\n".join(parts)
+
+
+def signature(spec: ast.FunctionDef) -> str:
+    """Return a function's name, arguments and return type as its source has them."""
+    returns = f" -> {ast.unparse(spec.returns)}" if spec.returns else ""
+    return f"{spec.name}({ast.unparse(spec.args)}){returns}"
+
+
+def _markdown(doc: str) -> str:
+    """Turn the little reStructuredText that our docstrings use into Markdown."""
+    doc = re.sub(r":\w+:`([^`]+)`", r"`\1`", doc).replace("``", "`")
+    text, _, code = doc.partition(".. code-block:: python\n")
+    text = re.sub(r"^:(\w+): ", lambda match: f"- **{match[1].capitalize()}**: ", text, flags=re.MULTILINE)
+    text = re.sub(r"\n {4}(?=\S)", "\n  ", text).rstrip()
+    if not code:
+        return text
+    return f"{text}\n\n```python\n{textwrap.dedent(code).strip()}\n```"
+
+
+def cli_page() -> str:
+    """Return the help of every command."""
+    from banger.cli.group import make_cli
+
+    parts = [
+        "# Commands",
+        "",
+        NOTE,
+        "Every command has `--help`. Exit status: 0, 1 for what failed, 2 for what was",
+    ]
+    parts += [
+        "asked wrongly, 130 after Ctrl-C; `vm run` and `vm exec` end with the status of the command they ran.",
+        "",
+    ]
+    for context in walk_commands(make_cli(), "banger"):
+        parts += [f"## {context.command_path}", "", "```", context.get_help().rstrip(), "```", ""]
+    return "\n".join(parts)
+
+
+def walk_commands(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> Iterator[click.Context]:
+    """Yield a context for every command of the tree, groups before their members."""
+    from banger.errors import PluginError
+
+    context = click.Context(
+        command, parent, info_name=name, terminal_width=100, max_content_width=100, **command.context_settings
+    )
+    yield context
+    if isinstance(command, click.Group):
+        for member_name in command.list_commands(context):
+            try:
+                member = command.get_command(context, member_name)
+            except PluginError:  # a test of its own says that a command cannot be loaded
+                continue
+            assert member is not None
+            yield from walk_commands(member, member_name, context)
+
+
+def configuration_page() -> str:
+    """Return every key of the configuration file, the plugins' included."""
+    from banger.config.settings import CoreSettings, Defaults
+
+    parts = ["# Configuration", "", NOTE]
+    parts += [
+        "TOML: `/etc/banger/config.toml`, then `~/.config/banger/config.toml` over it (`XDG_CONFIG_HOME`), `BANGER_`",
+        "variables over both, flags over everything. An unknown key is an error that names file and dotted path. Every",
+        "key may be left out.",
+        "",
+        "## At the top",
+        "",
+        *_keys(CoreSettings, skip={"defaults"}),
+        "",
+        "## [defaults]",
+        "",
+        "What a new VM gets unless a flag says otherwise. Sizes are MiB, or text like `2G`.",
+        "",
+        *_keys(Defaults),
+        "",
+    ]
+    for plugin, model in settings_models():
+        parts += [f"## [plugins.{plugin}]", "", *_keys(model), ""]
+    return "\n".join(parts)
+
+
+def settings_models() -> list[tuple[str, Any]]:
+    """Return the settings model of every built-in plugin that has one."""
+    from banger.config.settings import load_model
+
+    plugins = _plugins()
+    return [(name, load_model(target, name)) for name, target in plugins.declared("settings")]
+
+
+def _keys(model: Any, skip: Iterable[str] = ()) -> list[str]:
+    described = descriptions(model)
+    lines = ["| key | type | default | |", "|---|---|---|---|"]
+    for name, field in model.model_fields.items():
+        if name not in skip:
+            default = "none" if field.default is None else f"`{_toml(field.default)}`"
+            lines.append(f"| `{name}` | {_type_name(field.annotation)} | {default} | {described[name]} |")
+    return lines
+
+
+def descriptions(model: Any) -> dict[str, str]:
+    """Return what the docstring of a settings model says about each key, in its ``:param`` lines."""
+    found = re.findall(
+        r"^:param (\w+): (.+(?:\n {4,}.+)*)", inspect.cleandoc(model.__doc__ or ""), re.MULTILINE
+    )
+    return {name: re.sub(r"\s+", " ", text).replace("``", "`").rstrip(".") for name, text in found}
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _type_name(annotation: Any) -> str:
+    text = str(annotation) if not isinstance(annotation, type) else annotation.__name__
+    names = {"bool": "boolean", "int": "integer", "str": "text", "tuple[str, ...]": "list of texts"}
+    text = text.replace("typing.Literal[", "one of ").rstrip("]") if "Literal" in text else text
+    text = text.removesuffix(" | None")
+    return names.get(text, text.replace("'", "`"))
+
+
+def api_page() -> str:
+    """Return every operation of the daemon with its parameters and result."""
+    from banger.daemon.services import fill_registries
+
+    registry = fill_registries(_plugins()).operations
+    parts = [
+        (ROOT / "tools/daemon-api.md").read_text(encoding="utf-8").replace("<!-- note -->\n", NOTE).rstrip(),
+        "",
+    ]
+    for owned in registry.owned():
+        operation = owned.value
+        parts += ["", f"### {operation.name}", "", f"{operation.summary[:1].upper()}{operation.summary[1:]}."]
+        parts += ["", f"- parameters: {_fields(operation.params)}", f"- result: {_fields(operation.result)}"]
+    return "\n".join(parts) + "\n"
+
+
+def _fields(model: Any) -> str:
+    fields = [
+        f"`{field.alias or name}`{'' if field.is_required() else '?'}"
+        for name, field in model.model_fields.items()
+    ]
+    return ", ".join(fields) or "none"
+
+
+def plan_lines() -> list[str]:
+    """Return the plan of a VM with the capabilities that are on by default, as ``vm start --plan`` prints it."""
+    from banger.daemon.services import fill_registries
+
+    registries = fill_registries(_plugins())
+    on = {name: {} for name, capability in registries.capabilities.items() if capability.default}
+    steps = [f"{owned.value.name} ({owned.plugin})" for owned in registries.plan(on)]
+    return [f"{number:2}. {step}" for number, step in enumerate(steps, 1)]
+
+
+def pipeline_page() -> str:
+    """Return docs/explanation/start-pipeline.md with the plan between its marks as it is now."""
+    text = (ROOT / "docs/explanation/start-pipeline.md").read_text(encoding="utf-8")
+    plan = "\n".join(plan_lines())
+    return re.sub(
+        r"(<!-- plan -->\n```\n).*?(```)",
+        lambda match: f"{match[1]}{plan}\n{match[2]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def _plugins() -> Any:
+    from banger.plugins import Plugins, find_plugins
+
+    plugins = Plugins()
+    plugins.load(find_plugins(), third_parties=False)
+    return plugins
+
+
+PAGES = {
+    "docs/reference/hooks.md": hooks_page,
+    "docs/reference/cli.md": cli_page,
+    "docs/reference/configuration.md": configuration_page,
+    "docs/reference/daemon-api.md": api_page,
+    "docs/explanation/start-pipeline.md": pipeline_page,
+}
+
+
+def main() -> None:
+    """Write every page that differs."""
+    for name, page in PAGES.items():
+        path, text = ROOT / name, page()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"wrote {name}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Every ring, on this machine: unit (with lint and types), host, vm and a slice of smoke. Further arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+tools/setup.sh test
+readonly pytest=(.venv/bin/python -m pytest)
+rings=unit,host,vm,smoke
+if ((EUID != 0)) && sudo -n true 2>/dev/null; then
+    printf 'test: the host ring needs root: running it with sudo first\n'
+    sudo -n env PYTHONDONTWRITEBYTECODE=1 "${pytest[@]}" -p no:cacheprovider --rings host
+    rings=unit,vm,smoke
+fi
+exec "${pytest[@]}" --rings "$rings" "$@"
