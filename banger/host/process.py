@@ -33,17 +33,18 @@ def find_process(*words: str) -> int | None:
     """Return the id of this user's process that has each of ``words`` as a whole argument; None when there is none."""
     wanted = {os.fsencode(word) for word in words}
     uid = os.getuid()
-    for entry in os.scandir(_PROC):
-        if not entry.name.isdigit():
-            continue
-        try:
-            if entry.stat().st_uid != uid:
+    with os.scandir(_PROC) as entries:
+        for entry in entries:
+            if not entry.name.isdigit():
                 continue
-            arguments = (_PROC / entry.name / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if wanted <= set(arguments) and process_start_time(int(entry.name)) is not None:
-            return int(entry.name)
+            try:
+                if entry.stat().st_uid != uid:
+                    continue
+                arguments = (_PROC / entry.name / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if wanted <= set(arguments) and process_start_time(int(entry.name)) is not None:
+                return int(entry.name)
     return None
 
 

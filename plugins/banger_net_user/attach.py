@@ -35,6 +35,11 @@ def prepare(ctx: StartContext) -> QemuUser:
                 f"two published ports want {address}:{forward.host_port}",
                 hint=f"ports below {limit} appear {SHIFT} higher; choose another",
             )
+        if forward.host_port > 65535:
+            raise NetworkError(
+                f"port {forward.host_port - SHIFT} cannot be published: it would appear at {forward.host_port}",
+                hint=f"publish a port from {limit} on, or below {65536 - SHIFT}",
+            )
         check_free(forward)
     settings: Any = ctx.settings("net-user")
     interface = GuestInterface(mac=mac_of(ctx.vm.id), address=_GUEST, gateway=_GATEWAY, dns=(_DNS,))
