@@ -1,0 +1,1 @@
+"""``banger bench``: ratios against a bare QEMU and a bare interpreter, measured in the same run."""

@@ -1,0 +1,103 @@
+"""What is measured of banger itself, always through its whole command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from banger.bench.baseline import make_baseline
+from banger.bench.measure import Figure, Target, interleave, run_timed
+from banger.cli.client import Client
+from banger.cli.output import say
+from banger.errors import BangerError
+
+#: The yardstick for starting the command line: the libraries nothing here can do without.
+YARDSTICK = "import click, json, socket"
+#: Seconds that the daemon is watched while nothing happens.
+_REST = 5.0
+#: Commands per round of what takes milliseconds.
+_QUICK = 4
+
+
+def program() -> tuple[str, ...]:
+    """Return the command line that is installed next to this interpreter."""
+    script = Path(sys.executable).with_name("banger")
+    return (os.fspath(script),) if script.exists() else (sys.executable, "-P", "-m", "banger")
+
+
+def measure_start(rounds: int) -> list[Target]:
+    """Measure starting the command line."""
+    banger = program()
+    run_timed([*banger, "vm", "list"])
+    figures = interleave(
+        rounds * _QUICK,
+        {
+            "python -I -c 'import click, json, socket'": lambda: run_timed([sys.executable, "-I", "-c", YARDSTICK]),
+            "banger --version": lambda: run_timed([*banger, "--version"]),
+            "banger --help": lambda: run_timed([*banger, "--help"]),
+            "banger vm list": lambda: run_timed([*banger, "vm", "list"]),
+        },
+    )
+    base, version, help_, listing = figures.values()
+    return [Target(version, base, 0.8), Target(help_, base, 1.6), Target(listing, base, 2.0)]
+
+
+def measure_rest(client: Client) -> list[Target]:
+    """Measure the daemon while nothing happens: resident memory and processor time."""
+    pid = client.call("daemon.status")["pid"]
+    time.sleep(0.5)
+    before = _ticks(pid)
+    time.sleep(_REST)
+    ticks = Figure(f"daemon at rest, processor time in {_REST:.0f} s", "ticks", (_ticks(pid) - before,))
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    resident = pages * os.sysconf("SC_PAGE_SIZE") / (1024 * 1024)
+    return [Target(Figure("daemon at rest, resident", "MiB", (resident,)), None, 80), Target(ticks, None, 1)]
+
+
+def _ticks(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return float(int(fields[11]) + int(fields[12]))
+
+
+def measure_boot(client: Client, rounds: int) -> list[Target]:
+    """Measure the way to a first command, cold and with the daemon down, and one more command, against ssh."""
+    banger = program()
+    cold = (*banger, "vm", "run", "--rm", "--", "true")
+    say("preparing: image, kernel and a machine for the baseline")
+    run_timed(cold)
+    vm = client.call("vm.create", {"wait": "system"})["vm"]["id"]
+    try:
+        again = (*banger, "vm", "exec", vm, "--", "true")
+        (warm,) = interleave(rounds * _QUICK, {"banger vm exec VM -- true": lambda: run_timed(again)}).values()
+        with make_baseline(client, vm) as baseline:
+            say(f"measuring: {rounds} rounds")
+            boots = interleave(
+                rounds,
+                {
+                    "bare qemu to its first ssh command": baseline.boot_once,
+                    "banger vm run --rm -- true": lambda: run_timed(cold),
+                    "the same, daemon not running": lambda: _run_without_daemon(client, cold),
+                },
+            )
+            with baseline.booted():
+                (ssh,) = interleave(rounds * _QUICK, {"ssh … true": baseline.ssh}).values()
+    finally:
+        client.call("vm.delete", {"vm": vm})
+    bare, hot, down = boots.values()
+    return [
+        Target(hot, bare, 0.30),
+        Target(down, bare, 0.30),
+        Target(warm, ssh, 0.15),
+    ]
+
+
+def _run_without_daemon(client: Client, argv: tuple[str, ...]) -> float:
+    try:
+        client.call("daemon.stop", start=False)
+    except BangerError:  # it did not run, or is busy
+        return run_timed(argv)
+    while client.paths.daemon_socket.exists():
+        time.sleep(0.01)
+    return run_timed(argv)
