@@ -5,11 +5,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from paper_lab import CONFIG, make_lab
 
 from banger.testing.app import BangerApp
 from banger.testing.pytest_plugin import MakeApp
 from banger.testing.samples import sample_image, sample_kernel
+from tests.core.daemon.paper_lab import CONFIG, make_lab
 
 
 @pytest.fixture

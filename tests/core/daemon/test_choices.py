@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from paper_lab import make_network, make_vmm
 from pydantic import BaseModel, ConfigDict
 
 from banger.config.sizes import host_cpus, host_memory_mib
@@ -16,6 +15,7 @@ from banger.model.capability import Capability
 from banger.model.vmm import VmmProbe
 from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
+from tests.core.daemon.paper_lab import make_network, make_vmm
 
 MakeLab = Callable[..., BangerApp]
 

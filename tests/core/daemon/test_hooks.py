@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 import pytest
-from paper_lab import CONFIG, make_lab, make_network, make_vmm
 from pydantic import BaseModel, ConfigDict
 
 from banger.errors import HostError, NotFoundError, UsageError
@@ -24,6 +23,7 @@ from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
 from banger.testing.pytest_plugin import FakeHost, MakeApp, RunCli
 from banger.testing.recorder import HookRecorder
+from tests.core.daemon.paper_lab import CONFIG, make_lab, make_network, make_vmm
 
 MakeLab = Callable[..., BangerApp]
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ INTERFACE = GuestInterface("02:aa:bb:cc:dd:ee", "10.0.2.15/24")
 
 
 @pytest.fixture(params=[2_400_000])
-def khz(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int | None]:
+def khz(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int | None:
     """The TSC as the host has it: measured, or None where it cannot be."""
     monkeypatch.setattr(machine, "measure_tsc_khz", lambda: request.param)
-    yield request.param
+    return request.param
 
 
 def make_spec(directory: Path = Path("/state/vms/x"), **changes: Any) -> LaunchSpec:
