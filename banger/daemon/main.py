@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING
 
 from banger.build import version_line
 from banger.config.fingerprint import fingerprint
-from banger.config.paths import Paths, find_paths, make_private
+from banger.config.paths import Paths, find_paths, make_directories, make_private
 from banger.config.settings import PluginSettings, Settings, read_settings
 from banger.daemon.context import current_op
 from banger.errors import BangerError, ConfigError, DaemonError, PluginError
@@ -185,9 +185,7 @@ async def _serve(paths: Paths) -> None:
     logging.getLogger().setLevel(settings.core.log_level.upper())
     plugins = load_plugins(settings)
     plugin_settings = mount_settings(plugins, settings)
-    for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.journal):
-        make_private(directory)
-    make_private(paths.cache)
+    make_directories(paths)
     services = Services(
         paths=paths,
         settings=settings,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from banger.config.fingerprint import fingerprint
-from banger.config.paths import Paths, find_paths, make_private
+from banger.config.paths import Paths, find_paths, make_directories
 from banger.config.settings import read_settings
 from banger.daemon.services import Services, fill_registries
 from banger.plugins import Plugins
@@ -103,8 +103,7 @@ class BangerApp:
         paths = self.paths
         settings = read_settings(paths.config)
         mounted = mount_settings(self.plugins, settings)
-        for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.cache):
-            make_private(directory)
+        make_directories(paths)
         mark = fingerprint(paths.config)
         self.services = Services(
             paths=paths,

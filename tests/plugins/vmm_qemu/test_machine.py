@@ -111,7 +111,7 @@ def test_disks_are_attached_in_order_with_format_and_access(khz: int) -> None:
     assert [value.partition("drive=")[2] for value in drives] == ["root", "modules"]
 
 
-AWKWARD = Path("/home/a b,c,=d/ä 'x\" %s $HOME\n/state")
+AWKWARD = Path("/srv/a b,c,=d/ä 'x\" %s $HOME\n/state")
 
 
 def test_paths_may_hold_anything(khz: int) -> None:
