@@ -80,7 +80,12 @@ class Baseline:
         return run_timed(self._ssh())
 
     def _ssh(self) -> list[str]:
-        options = ("StrictHostKeyChecking=no", f"UserKnownHostsFile={os.devnull}", "BatchMode=yes", "LogLevel=ERROR")
+        options = (
+            "StrictHostKeyChecking=no",
+            f"UserKnownHostsFile={os.devnull}",
+            "BatchMode=yes",
+            "LogLevel=ERROR",
+        )
         argv = ["ssh", "-F", "none", "-i", os.fspath(self._key), "-p", str(self._port)]
         return [*argv, *(word for option in options for word in ("-o", option)), "root@127.0.0.1", "true"]
 
@@ -102,7 +107,9 @@ class Baseline:
 
 
 def _rewrite(word: str, machine: Path, sockets: Path, directory: Path, port: int) -> str:
-    word = word.replace(os.fspath(machine), os.fspath(directory)).replace(os.fspath(sockets), os.fspath(directory))
+    word = word.replace(os.fspath(machine), os.fspath(directory)).replace(
+        os.fspath(sockets), os.fspath(directory)
+    )
     if word.startswith("user,id="):
         kept = [part for part in word.split(",") if not part.startswith(("hostfwd=", "restrict="))]
         word = ",".join([*kept, "restrict=on", f"hostfwd=tcp:127.0.0.1:{port}-:22"])

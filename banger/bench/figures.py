@@ -34,7 +34,9 @@ def measure_start(rounds: int) -> list[Target]:
     figures = interleave(
         rounds * _QUICK,
         {
-            "python -I -c 'import click, json, socket'": lambda: run_timed([sys.executable, "-I", "-c", YARDSTICK]),
+            "python -I -c 'import click, json, socket'": lambda: run_timed(
+                [sys.executable, "-I", "-c", YARDSTICK]
+            ),
             "banger --version": lambda: run_timed([*banger, "--version"]),
             "banger --help": lambda: run_timed([*banger, "--help"]),
             "banger vm list": lambda: run_timed([*banger, "vm", "list"]),
@@ -70,7 +72,9 @@ def measure_boot(client: Client, rounds: int) -> list[Target]:
     vm = client.call("vm.create", {"wait": "system"})["vm"]["id"]
     try:
         again = (*banger, "vm", "exec", vm, "--", "true")
-        (warm,) = interleave(rounds * _QUICK, {"banger vm exec VM -- true": lambda: run_timed(again)}).values()
+        (warm,) = interleave(
+            rounds * _QUICK, {"banger vm exec VM -- true": lambda: run_timed(again)}
+        ).values()
         with make_baseline(client, vm) as baseline:
             say(f"measuring: {rounds} rounds")
             boots = interleave(

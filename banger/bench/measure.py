@@ -67,9 +67,7 @@ def run_timed(argv: Sequence[str]) -> float:
     return took
 
 
-def interleave(
-    rounds: int, measures: dict[str, Callable[[], float]], unit: str = "s"
-) -> dict[str, Figure]:
+def interleave(rounds: int, measures: dict[str, Callable[[], float]], unit: str = "s") -> dict[str, Figure]:
     """Measure everything once per round, so that what a machine does meanwhile touches all alike."""
     values: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(rounds):

@@ -234,7 +234,8 @@ def _check_options(services: Services, name: str, options: Mapping[str, Any]) ->
         hint = f"options: {', '.join(model.model_fields)}"
         if first["type"] == "extra_forbidden":
             hint = unknown_hint(key, model.model_fields, hint)
-        raise UsageError(f"--with {name}: {key}: {first['msg']}", hint=hint) from error
+        what = "unknown option" if first["type"] == "extra_forbidden" else first["msg"]
+        raise UsageError(f"--with {name}: {key}: {what}", hint=hint) from error
     return checked.model_dump(mode="json")
 
 

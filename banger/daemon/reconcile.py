@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from banger.daemon.lifecycle import finish_stop, watch_vmm
 from banger.daemon.pulls import content_dir, remove_tree
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process
+from banger.daemon.takedown import finish_stop, log_event, save_vm
+from banger.daemon.watch import watch_vmm
 from banger.host.command import kill_leftovers
 from banger.model.vm import Vm, VmState
 
@@ -33,19 +34,16 @@ def _reconcile_vm(services: Services, vm: Vm) -> None:
         log.info("%s is running, adopted", vm.name)
         services.loop.call_soon_threadsafe(watch_vmm, services, vm.id)
         return
-    if not alive and not any(section.live for section in handles.sections):
-        if vm.state in (VmState.STARTING, VmState.STOPPING, VmState.RUNNING):
-            services.database.update_vm(vm.model_copy(update={"state": VmState.STOPPED}))
-        return
-    log.info("%s was %s when the last daemon ended; taking it down", vm.name, vm.state)
-    with services.locks.hold("vm", vm.id):
-        interrupted = vm.state is VmState.STARTING
-        stopped = finish_stop(services, vm)
-        if interrupted:
-            reason = "the daemon ended while this VM was starting"
-            services.database.update_vm(
-                stopped.model_copy(update={"state": VmState.ERROR, "last_error": reason})
-            )
+    cut_off = "the daemon ended while this VM was starting" if vm.state is VmState.STARTING else None
+    if alive or any(section.live for section in handles.sections):
+        log.info("%s was %s when the last daemon ended; taking it down", vm.name, vm.state)
+        with services.locks.hold("vm", vm.id):
+            vm = finish_stop(services, vm)
+        services.plugins.emit("vm_stopped", vm, log_event)
+    elif vm.state in (VmState.STOPPING, VmState.RUNNING):
+        save_vm(services, vm, state=VmState.STOPPED)
+    if cut_off is not None:
+        save_vm(services, vm, state=VmState.ERROR, last_error=cut_off)
 
 
 def _remove_orphans(services: Services) -> None:

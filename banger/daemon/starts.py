@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,22 +13,20 @@ from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
 from banger.daemon.pulls import content_dir
 from banger.daemon.services import Services
-from banger.errors import BangerError, GuestError, NotFoundError, VmmError
+from banger.errors import NotFoundError, VmmError
 from banger.model.capability import Capability
 from banger.model.image import Image, Kernel
 from banger.model.network import NetAttachment, NetworkMode
 from banger.model.vm import Vm
 from banger.model.vmm import Vmm
 from banger.registry import Owned
+from banger.start.console import last_words
 from banger.start.context import UndoContext, VmPaths
 from banger.start.run import run_plan
 from banger.start.step import StartStep
 from banger.store.handles import Handles, Section
 
 log = logging.getLogger(__name__)
-
-#: Bytes of the console that an error about a dead VM looks at.
-_CONSOLE_TAIL = 16384
 
 
 def vm_paths(services: Services, vm: Vm) -> VmPaths:
@@ -172,30 +169,3 @@ def _record(records: list[Any], digest: str, what: str, name: str) -> Any:
         if record.digest == digest:
             return record
     raise NotFoundError(f"the {what} '{name}' this VM is pinned to is gone", hint=f"banger {what} list")
-
-
-def last_words(console: Path) -> str:
-    """Return the line of a console most likely to say why the guest ended, cleaned and cut, or nothing."""
-    try:
-        with open(console, "rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _CONSOLE_TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    lines = ["".join(char for char in line if char.isprintable()).strip() for line in lines]
-    for mark in ("banger-agent: ", "Kernel panic", "qemu-system"):
-        found = [line for line in lines if mark in line]
-        if found:
-            return found[-1][-300:]
-    return next((line[-300:] for line in reversed(lines) if line), "")
-
-
-def explain_silence(error: GuestError, vm: Vm, accelerator: str) -> BangerError:
-    """Return the error for a guest that never spoke: the accelerator is a suspect."""
-    other = "tcg" if accelerator == "kvm" else "kvm"
-    return GuestError(
-        f"{error.message}; the accelerator ({accelerator}) may be at fault",
-        hint=f"try: banger vm run --accel {other}; the console: banger vm logs {vm.name}",
-        step=error.step,
-        plugin=error.plugin,
-    )

@@ -112,11 +112,11 @@ def _take_back(
     return failures
 
 
-def missing_step(section: Section) -> PluginError:
+def missing_step(section: Section, vm: str = "NAME") -> PluginError:
     """Return the error for a section whose plugin is not installed any more."""
     return PluginError(
         f"step '{section.step}' belongs to plugin '{section.plugin}', which is not loaded",
-        hint=f"pip install banger-plugin-{section.plugin}, or banger vm delete --force",
+        hint=f"pip install banger-plugin-{section.plugin}, or banger vm delete --force {vm}",
         plugin=section.plugin,
         step=section.step,
     )

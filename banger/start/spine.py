@@ -13,10 +13,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from banger.errors import HostError
+from banger.errors import GuestError, HostError
 from banger.model.capability import GuestMount
 from banger.model.check import CheckStatus
 from banger.model.vmm import Drive, LaunchSpec, VmmProbe
+from banger.start.console import last_words
 from banger.start.context import StartContext, UndoContext
 from banger.start.step import StartStep
 
@@ -200,9 +201,26 @@ def identify_guest(ctx: StartContext) -> None:
     While it boots it would refuse: a slow machine is heard before it is ready.
     """
     ctx.progress("agent", "waiting for the guest")
-    ctx.guest.connect(AGENT_TIMEOUT)
+    try:
+        ctx.guest.connect(AGENT_TIMEOUT)
+    except GuestError as error:
+        raise _explain_silence(ctx, error) from error
     ctx.guest.wait_ready(READY_TIMEOUT)
     ctx.guest.request("identify", timeout=READY_TIMEOUT, **guest_config(ctx), **_fresh())
+
+
+def _explain_silence(ctx: StartContext, error: GuestError) -> GuestError:
+    """Return the error for a guest that never spoke: its accelerator is a suspect, its console may know."""
+    used = ctx.vmm.probe(ctx.commands, ctx.vm.spec.accel).accelerator
+    other = "tcg" if used == "kvm" else "kvm"
+    said = last_words(ctx.paths.console)
+    hint = (
+        f"try: banger vm run --accel {other}"
+        if ctx.vmm.probe(ctx.commands, other).usable
+        else "software emulation is slow on a busy machine: try again when it is quieter, or with more --vcpu"
+    )
+    message = f"{error.message}; the accelerator ({used}) may be at fault"
+    return GuestError(f"{message}; the console ends: {said}" if said else message, hint=hint)
 
 
 def _fresh() -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""Noticing that a VM's process ended by itself: powered off from inside, crashed or killed."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from banger.daemon.services import Services
+from banger.daemon.starts import open_handles, running_process, vm_paths
+from banger.daemon.takedown import finish_stop, log_event
+from banger.model.vm import VmState
+from banger.start.console import last_words
+
+log = logging.getLogger(__name__)
+
+
+def watch_vmm(services: Services, vm_id: str) -> None:
+    """Wait for the end of a running VM's process, without polling; on the loop."""
+    vm = services.database.vm(vm_id)
+    pid = running_process(services, vm, open_handles(services, vm)) if vm is not None else None
+    try:
+        pidfd = os.pidfd_open(pid) if pid is not None else None
+    except ProcessLookupError:
+        pidfd = None
+    if pidfd is None:
+        services.loop.run_in_executor(services.pool, note_ended, services, vm_id)
+        return
+
+    def ended() -> None:
+        services.loop.remove_reader(pidfd)
+        os.close(pidfd)
+        services.loop.run_in_executor(services.pool, note_ended, services, vm_id)
+
+    services.loop.add_reader(pidfd, ended)
+
+
+def note_ended(services: Services, vm_id: str) -> None:
+    """Release what a VM held whose process ended by itself; does nothing when somebody stopped it meanwhile."""
+    with services.locks.hold("vm", vm_id):
+        vm = services.database.vm(vm_id)
+        if vm is None or vm.state is not VmState.RUNNING:
+            return
+        if running_process(services, vm, open_handles(services, vm)) is not None:
+            return
+        log.info("%s ended by itself: %s", vm.name, last_words(vm_paths(services, vm).console))
+        try:
+            vm = finish_stop(services, vm)
+        except ExceptionGroup:
+            log.exception("%s could not be taken down", vm.name)
+            return
+    services.plugins.emit("vm_stopped", vm, log_event)
