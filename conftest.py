@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.rings"]
+pytest_plugins = ["tests.rings", "banger.testing.pytest_plugin"]
 
 RINGS = {
     "unit": "needs nothing (every test without another mark)",

@@ -8,15 +8,6 @@ from typing import Any
 
 import pytest
 
-from banger.testing.pytest_plugin import (  # noqa: F401  fixtures are found by their names
-    banger_app,
-    banger_dirs,
-    fake_host,
-    hook_recorder,
-    plan_for,
-    run_cli,
-)
-
 _ROOT = os.geteuid() == 0
 #: What a test outside the unit ring may be skipped for (how its reason begins), and whether that holds here.
 EXCUSES = {

@@ -15,6 +15,8 @@ from banger.errors import DaemonError
 #: What a daemon keeps of the environment of whoever started it.
 _KEPT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
 _KEPT_PREFIXES = ("BANGER_", "XDG_")
+#: Proxies as everybody spells them: pulls need them.
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def start_daemon(paths: Paths, timeout: float) -> socket.socket:
@@ -39,7 +41,9 @@ def start_daemon(paths: Paths, timeout: float) -> socket.socket:
 
 def _environment() -> dict[str, str]:
     return {
-        name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or name.upper() in _PROXIES or name.startswith(_KEPT_PREFIXES)
     }
 
 

@@ -116,3 +116,10 @@ def make_private(directory: Path) -> Path:
     if info.st_mode & 0o077:
         directory.chmod(0o700)
     return directory
+
+
+def make_directories(paths: Paths) -> None:
+    """Make every directory a daemon needs, private; StoreError when one cannot be made."""
+    contents = (paths.vms, paths.images, paths.kernels, paths.staging, paths.journal)
+    for directory in (paths.state, paths.sockets, *contents, paths.cache):
+        make_private(directory)

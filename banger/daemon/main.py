@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING
 
 from banger.build import version_line
 from banger.config.fingerprint import fingerprint
-from banger.config.paths import Paths, find_paths, make_private
+from banger.config.paths import Paths, find_paths, make_directories, make_private
 from banger.config.settings import PluginSettings, Settings, read_settings
 from banger.daemon.context import current_op
 from banger.errors import BangerError, ConfigError, DaemonError, PluginError
@@ -170,24 +170,18 @@ def mount_settings(plugins: Plugins, settings: Settings) -> PluginSettings:
     return mounted
 
 
-async def _serve(paths: Paths) -> None:
-    from banger.daemon.app import make_app
-    from banger.daemon.console import bound_consoles
+def make_services(paths: Paths, settings: Settings, plugins: Plugins, mark: str) -> Services:
+    """Build the daemon's parts, on the loop they are to live on; the directories they need are made.
+
+    :param mark: the fingerprint of what was read to get here.
+    """
     from banger.daemon.guests import Guests
-    from banger.daemon.reconcile import reconcile
-    from banger.daemon.server import serve_http
     from banger.daemon.services import Services, fill_registries
     from banger.daemon.streams import Streams
     from banger.store.database import Database
 
-    mark = fingerprint(paths.config)
-    settings = read_settings(paths.config)
-    logging.getLogger().setLevel(settings.core.log_level.upper())
-    plugins = load_plugins(settings)
     plugin_settings = mount_settings(plugins, settings)
-    for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.journal):
-        make_private(directory)
-    make_private(paths.cache)
+    make_directories(paths)
     services = Services(
         paths=paths,
         settings=settings,
@@ -200,6 +194,20 @@ async def _serve(paths: Paths) -> None:
         fingerprint_digest=hashlib.sha256(mark.encode()).hexdigest()[:32],
     )
     services.guests, services.streams = Guests(), Streams(services)
+    return services
+
+
+async def _serve(paths: Paths) -> None:
+    from banger.daemon.app import make_app
+    from banger.daemon.console import bound_consoles
+    from banger.daemon.reconcile import reconcile
+    from banger.daemon.server import serve_http
+
+    mark = fingerprint(paths.config)
+    settings = read_settings(paths.config)
+    logging.getLogger().setLevel(settings.core.log_level.upper())
+    plugins = load_plugins(settings)
+    services = make_services(paths, settings, plugins, mark)
     write_commands(services)
     for failed in plugins.failed.values():
         log.error("plugin %s is left out: %s\n%s", failed.found.name, failed.reason, failed.trace)

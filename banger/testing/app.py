@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import socket
 import threading
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from banger.config.fingerprint import fingerprint
-from banger.config.paths import Paths, find_paths, make_private
+from banger.config.paths import Paths, find_paths
 from banger.config.settings import read_settings
-from banger.daemon.services import Services, fill_registries
 from banger.plugins import Plugins
 
 if TYPE_CHECKING:
+    from banger.daemon.services import Services
     from banger.host.command import Commands
     from banger.host.disk import Disks
 
@@ -93,35 +92,17 @@ class BangerApp:
 
     async def _serve(self) -> None:
         from banger.daemon.app import make_app
-        from banger.daemon.guests import Guests
-        from banger.daemon.main import bind_socket, mount_settings
+        from banger.daemon.main import bind_socket, make_services
         from banger.daemon.reconcile import reconcile
         from banger.daemon.server import serve_http
-        from banger.daemon.streams import Streams
-        from banger.store.database import Database
 
         paths = self.paths
-        settings = read_settings(paths.config)
-        mounted = mount_settings(self.plugins, settings)
-        for directory in (paths.sockets, paths.vms, paths.images, paths.kernels, paths.staging, paths.cache):
-            make_private(directory)
         mark = fingerprint(paths.config)
-        self.services = Services(
-            paths=paths,
-            settings=settings,
-            plugins=self.plugins,
-            plugin_settings=mounted,
-            registries=fill_registries(self.plugins),
-            database=Database(paths.database),
-            loop=asyncio.get_running_loop(),
-            fingerprint=mark,
-            fingerprint_digest=hashlib.sha256(mark.encode()).hexdigest()[:32],
-        )
+        self.services = make_services(paths, read_settings(paths.config), self.plugins, mark)
         if self._commands is not None:
             self.services.commands = self._commands
         if self._disks is not None:
             self.services.disks = self._disks
-        self.services.guests, self.services.streams = Guests(), Streams(self.services)
         await self.services.loop.run_in_executor(self.services.pool, reconcile, self.services)
         listener = bind_socket(paths.daemon_socket)
         streams = await asyncio.start_unix_server(

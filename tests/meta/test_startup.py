@@ -1,4 +1,4 @@
-"""What the command line does not import, path by path: that keeps it quick. A stopwatch would only say when it is not."""
+"""What the command line does not import, path by path: that keeps it quick. A stopwatch only says when it is not."""
 
 from __future__ import annotations
 

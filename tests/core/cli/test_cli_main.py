@@ -139,7 +139,7 @@ def test_state_path_too_long_is_one_clear_error(run_cli: RunCli, monkeypatch: py
     assert result.status == 1 and "too long" in result.stderr and "XDG_STATE_HOME" in result.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs an ordinary user: root writes everywhere")
 def test_state_directory_without_permission_is_one_clear_error(
     run_cli: RunCli, banger_dirs: BangerDirs
 ) -> None:

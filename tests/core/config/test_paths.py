@@ -100,7 +100,7 @@ def test_private_directory_where_a_file_is_in_the_way_is_one_clear_error(tmp_pat
         assert str(path) in caught.value.message and caught.value.hint
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: others cannot give a directory away")
 def test_private_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "theirs"
     directory.mkdir()

@@ -84,7 +84,7 @@ def test_device_of_another_version_does_not_answer(
     assert not probe_kvm(device, cpuinfo(tmp_path, "vmx")).usable
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root opens everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs an ordinary user: root opens everything")
 def test_device_without_permission_has_the_command_that_mends_it(tmp_path: Path, device: Path) -> None:
     device.chmod(0)
     found = probe_kvm(device, cpuinfo(tmp_path, "vmx"))
