@@ -17,7 +17,14 @@ GUEST_MODULES = ("virtio_mmio", "virtio_pci", "virtio_blk", "virtio_net", "virti
 
 #: panic=-1 and reboot=t make a panic end the process at once (-no-reboot).
 #: cryptomgr.notests saves the kernel a tenth of its boot: its ciphers were tested where it was built.
-_KERNEL_ARGUMENTS = ("console=ttyS0", "panic=-1", "reboot=t", "quiet", "cloud-init=disabled", "cryptomgr.notests")
+_KERNEL_ARGUMENTS = (
+    "console=ttyS0",
+    "panic=-1",
+    "reboot=t",
+    "quiet",
+    "cloud-init=disabled",
+    "cryptomgr.notests",
+)
 
 #: Everything QEMU's seccomp filter can shut without breaking software emulation.
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"

@@ -15,7 +15,9 @@ ODD = Path(__file__).parent / "odd"
 
 
 def _has_hardware_virtualisation() -> bool:
-    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    flags = next(
+        (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), ""
+    )
     return bool({"vmx", "svm"} & set(flags.split()))
 
 
@@ -30,7 +32,7 @@ def odd(ring: Ring) -> Iterator[Home]:
         [sys.executable, "-m", "banger.daemon.main"], env=home.env, cwd="/", stdin=subprocess.DEVNULL
     )
     try:
-        until(lambda: (home.state / "s" / "bangerd.sock").exists(), 30, "the daemon did not start")
+        until((home.state / "s" / "bangerd.sock").exists, 30, "the daemon did not start")
         yield home
         home.close()
     finally:

@@ -42,9 +42,8 @@ class UserHome(Home):
 
     def as_user(self, *argv: str, input: bytes = b"", timeout: float = 300) -> None:
         """Run a program as the user; it has to succeed."""
-        done = subprocess.run(
-            argv, env=self.env, cwd="/", input=input, capture_output=True, timeout=timeout, check=False, **self._identity()
-        )
+        options = {"env": self.env, "cwd": "/", **self._identity()}
+        done = subprocess.run(argv, input=input, capture_output=True, timeout=timeout, check=False, **options)
         assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
 
     def _identity(self) -> dict[str, Any]:
@@ -68,7 +67,9 @@ def user() -> Iterator[tuple[pwd.struct_passwd, Path]]:
     """A user made for this test, with a home that has a space in its name."""
     if os.geteuid() != 0:
         pytest.skip("only root can make a user: run the tests as root")
-    if missing := [name for name in ("useradd", "userdel", "newuidmap", PYTHON) if shutil.which(name) is None]:
+    if missing := [
+        name for name in ("useradd", "userdel", "newuidmap", PYTHON) if shutil.which(name) is None
+    ]:
         pytest.skip(f"not installed here: {', '.join(missing)}")
     if missing := missing_programs():
         pytest.skip(f"no VM can be booted here: {', '.join(missing)} not installed")
@@ -87,7 +88,7 @@ def user() -> Iterator[tuple[pwd.struct_passwd, Path]]:
 
 @pytest.fixture(scope="module")
 def unprivileged(user: tuple[pwd.struct_passwd, Path], wheel: Path) -> Iterator[UserHome]:
-    """banger installed from its wheel into a virtual environment of the user's."""
+    """Install banger from its wheel into a virtual environment of the user's."""
     entry, home = user
     banger = UserHome(home, entry, (str(home / "venv" / "bin" / "banger"),))
     banger.as_user(PYTHON, "-m", "venv", str(home / "venv"))

@@ -26,7 +26,7 @@ def banger_register_vmms() -> list[Vmm]:
 def _build_q35(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
     from banger_vmm_qemu import machine
 
-    with mock.patch.object(machine, "measure_tsc_khz", lambda: None):
+    with mock.patch.object(machine, "measure_tsc_khz", return_value=None):
         return machine.build(spec, probe)
 
 
