@@ -95,6 +95,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.op_id: str | None = None
+        self.vm_id: str | None = None
         self._live = sys.stderr.isatty() and not quiet
         self._quiet = quiet
         self._stage: tuple[str, str] | None = None
@@ -104,6 +105,8 @@ class Progress:
         kind = event.get("event")
         if kind == "operation":
             self.op_id = event.get("op_id")
+        elif kind == "reserved":
+            self.vm_id = event.get("id")
         elif kind in ("spec", "notice"):
             self.end()
             prefix = "" if kind == "spec" else "note: "

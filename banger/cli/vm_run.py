@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -93,36 +94,35 @@ def run(
         show_detail(detail, False, "is running")
         return 0
     client, progress = Client(), Progress()
-    detail = _create(client, progress, {**_params(choices), "wait": "agent", "remove": remove})
-    name = detail["vm"]["name"]
-    for port in detail["ports"]:
-        say(f"published {port}")
+    vm: dict[str, Any] | None = None
     try:
+        params = {**_params(choices), "wait": "agent", "remove": remove}
+        detail = client.call("vm.create", params, on_event=progress)
+        vm = detail["vm"]
+        progress.end()
+        for port in detail["ports"]:
+            say(f"published {port}")
         from banger.cli.vm_exec import run_in_vm
 
         return run_in_vm(
-            client, detail["vm"]["id"], command, env=environment, user=user, workdir=workdir, remove=remove
+            client, vm["id"], command, env=environment, user=user, workdir=workdir, remove=remove
         )
     finally:
-        _leave(client, detail["vm"]["id"], name, detail["vm"]["spec"]["memory_mib"], remove)
-
-
-def _create(client: Client, progress: Progress, params: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return client.call("vm.create", params, on_event=progress)
-    except KeyboardInterrupt:
         progress.end()
+        _leave(client, progress, vm, remove)
+
+
+def _leave(client: Client, progress: Progress, vm: dict[str, Any] | None, remove: bool) -> None:
+    """Leave nothing of what was interrupted or was to go; say what stays."""
+    interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt)
+    if vm is None and interrupted:
         cancel(client, progress.op_id)
-        raise
-    finally:
-        progress.end()
-
-
-def _leave(client: Client, vm_id: str, name: str, memory_mib: int, remove: bool) -> None:
-    if remove:
-        _delete(client, vm_id)
-    else:
-        say(dim(f"{name} is still running with {memory_mib} MiB; delete it: banger vm delete {name}"))
+    if progress.vm_id is not None and (remove or (vm is None and interrupted)):
+        _delete(client, progress.vm_id)
+    elif vm is not None:
+        name = vm["name"]
+        memory = vm["spec"]["memory_mib"]
+        say(dim(f"{name} is still running with {memory} MiB; delete it: banger vm delete {name}"))
 
 
 def _delete(client: Client, reference: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,10 @@ class Services:
     streams: Streams = field(init=False)
     #: Operations under way; referenced here so that they are not collected.
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    #: What else runs in threads, started by nobody's call: take-downs of VMs that ended by themselves.
+    background: set[asyncio.Future[Any]] = field(default_factory=set)
+    #: VM id -> what interrupts the start that is under way.
+    starting: dict[str, threading.Event] = field(default_factory=dict)
     #: Set to end the daemon.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from banger.daemon.background import run_in_background
 from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import (
@@ -17,10 +18,13 @@ from banger.daemon.lifecycle import (
     start_vm,
     stop_vm,
 )
+from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
-from banger.errors import BangerError, ConflictError, NotFoundError, UsageError
+from banger.errors import BangerError, ConflictError, NotFoundError, PluginError, UsageError
+from banger.guest.text import clean_text
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
+from banger.store.handles import Handles
 
 #: Seconds that a guest's init gets to reach its default target.
 _SYSTEM_TIMEOUT = 120.0
@@ -125,6 +129,7 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
         try:
             vm = start_vm(op, vm.id, first=True)
             _wait_system(op, vm, params.wait)
+            op.check_cancelled()
         except Exception as error:
             if op.cancelled() or params.remove:
                 op.record.cancel.clear()
@@ -152,12 +157,14 @@ def _wait_system(op: OperationContext, vm: Vm, wait: str) -> None:
     guest = LoopGuest(
         services.loop, services.guests, vm.id, vm_paths(services, vm).channel, watch=op.check_cancelled
     )
-    answer = guest.request(
-        "wait-system", timeout=_SYSTEM_TIMEOUT, timeout_ms=int(_SYSTEM_TIMEOUT * 1000) - 5000
-    )
-    failed = [str(unit)[:100] for unit in answer.get("failed", [])][:20]
-    if failed:
-        op.event("notice", text=f"units that failed in the guest: {', '.join(failed)}")
+    limit = _SYSTEM_TIMEOUT - 5
+    answer = guest.request("wait-system", timeout=_SYSTEM_TIMEOUT, timeout_s=int(limit))
+    state, failed = clean_text(answer.get("state", ""), 40), answer.get("failed")
+    units = [clean_text(unit, 100) for unit in failed[:20]] if isinstance(failed, list) else []
+    if units:
+        op.event("notice", text=f"units that failed in the guest: {', '.join(units)}")
+    elif state not in ("running", "degraded", "unmanaged"):
+        op.event("notice", text=f"the guest's services did not settle within {limit:.0f} s ({state})")
 
 
 def stop(op: OperationContext, params: VmStopParams) -> VmDetail:
@@ -199,7 +206,7 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
         vm=vm,
         notices=notices,
         ports=tuple(f"{address}:{host} -> {guest}" for address, host, guest in forwards),
-        pid=running_process(services, vm, handles),
+        pid=_process_of(services, vm, handles),
         accelerator=data.get("accelerator"),
         machine=data.get("machine"),
         holds=tuple(f"{section.step} ({section.plugin})" for section in handles.sections if section.live),
@@ -209,6 +216,13 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
             if section.step not in steps
         ),
     )
+
+
+def _process_of(services: Services, vm: Vm, handles: Handles) -> int | None:
+    try:
+        return running_process(services, vm, handles)
+    except PluginError:
+        return None
 
 
 def plan(op: OperationContext, params: VmParams) -> VmPlan:
@@ -283,7 +297,7 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
 
 
 def _remove_abandoned(op: OperationContext, vm: Vm) -> None:
-    op.services.loop.run_in_executor(op.services.pool, delete_vm, op, vm.id)
+    run_in_background(op.services, delete_vm, op, vm.id)
 
 
 class Empty(_Params):
