@@ -75,6 +75,10 @@ class Baseline:
         with self.booted() as seconds:
             return seconds
 
+    def settle(self) -> None:
+        """Wait until the booted machine's services have started: only then its commands take what they take."""
+        run_timed([*self._ssh()[:-1], "systemctl is-system-running --wait >/dev/null 2>&1 || true"])
+
     def ssh(self) -> float:
         """Return the seconds of one ``ssh … true``."""
         return run_timed(self._ssh())

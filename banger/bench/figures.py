@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from banger.bench.baseline import make_baseline
+from banger.bench.baseline import Baseline, make_baseline
 from banger.bench.measure import Figure, Target, interleave, run_timed
 from banger.cli.client import Client
 from banger.cli.output import say
@@ -71,10 +71,6 @@ def measure_boot(client: Client, rounds: int) -> list[Target]:
     run_timed(cold)
     vm = client.call("vm.create", {"wait": "system"})["vm"]["id"]
     try:
-        again = (*banger, "vm", "exec", vm, "--", "true")
-        (warm,) = interleave(
-            rounds * _QUICK, {"banger vm exec VM -- true": lambda: run_timed(again)}
-        ).values()
         with make_baseline(client, vm) as baseline:
             say(f"measuring: {rounds} rounds")
             boots = interleave(
@@ -85,16 +81,24 @@ def measure_boot(client: Client, rounds: int) -> list[Target]:
                     "the same, daemon not running": lambda: _run_without_daemon(client, cold),
                 },
             )
-            with baseline.booted():
-                (ssh,) = interleave(rounds * _QUICK, {"ssh … true": baseline.ssh}).values()
+            client.call("vm.start", {"vm": vm, "wait": "system"})
+            commands = _measure_commands(baseline, vm, rounds)
     finally:
         client.call("vm.delete", {"vm": vm})
     bare, hot, down = boots.values()
-    return [
-        Target(hot, bare, 0.30),
-        Target(down, bare, 0.30),
-        Target(warm, ssh, 0.15),
-    ]
+    return [Target(hot, bare, 0.30), Target(down, bare, 0.30), commands]
+
+
+def _measure_commands(baseline: Baseline, vm: str, rounds: int) -> Target:
+    """Measure one more command in a VM and in the baseline, both at rest."""
+    command = (*program(), "vm", "exec", vm, "--", "true")
+    with baseline.booted():
+        baseline.settle()
+        ssh, warm = interleave(
+            rounds * _QUICK,
+            {"ssh … true": baseline.ssh, "banger vm exec VM -- true": lambda: run_timed(command)},
+        ).values()
+    return Target(warm, ssh, 0.15)
 
 
 def _run_without_daemon(client: Client, argv: tuple[str, ...]) -> float:

@@ -9,11 +9,19 @@ _TAIL = 16384
 
 
 def last_words(console: Path) -> str:
-    """Return the line of a console most likely to say why the guest ended, cleaned and cut, or nothing."""
+    """Return the line most likely to say why a guest ended, cleaned and cut, or nothing.
+
+    A VMM that ended before its guest said a word may have said why in its own log, which lies beside the console.
+    """
+    logs = (log for log in sorted(console.parent.glob("*.log")) if log != console)
+    return next(filter(None, map(_last_line, (console, *logs))), "")
+
+
+def _last_line(file: Path) -> str:
     try:
-        with open(console, "rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
+        with open(file, "rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - _TAIL))
+            lines = stream.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
     lines = ["".join(char for char in line if char.isprintable()).strip() for line in lines]
