@@ -147,7 +147,12 @@ def show(vm: str, as_json: bool) -> None:
         [
             ("name", record["name"]),
             ("id", record["id"]),
-            ("state", record["state"]),
+            (
+                "state",
+                record["state"]
+                if detail["status"] in (None, "running")
+                else f"{record['state']}, {detail['status']}",
+            ),
             ("last error", record["last_error"] or ""),
             ("image", f"{record['image_name']} ({record['image'][:19]})"),
             ("kernel", f"{record['kernel_name']} ({record['kernel'][:19]})"),

@@ -66,6 +66,8 @@ class VmDetail(BaseModel):
     #: ``HOST_ADDRESS:PORT -> PORT`` for each published port.
     ports: tuple[str, ...] = ()
     pid: int | None = None
+    #: What the VMM itself says: ``running``, or why it does not.
+    status: str | None = None
     accelerator: str | None = None
     machine: str | None = None
     #: Steps that hold something, in order, with the plugin each belongs to.
@@ -189,8 +191,13 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
 
 
 def show(op: OperationContext, params: VmParams) -> VmDetail:
-    """Show one VM."""
-    return detail(op, resolve_vm(op.services, params.vm))
+    """Show one VM, and what its VMM says of it."""
+    vm = resolve_vm(op.services, params.vm)
+    found = detail(op, vm)
+    vmm = op.services.registries.vmms.get(vm.spec.vmm)
+    if found.pid is None or vmm is None or vmm.status is None:
+        return found
+    return found.model_copy(update={"status": vmm.status(vm_paths(op.services, vm).sockets)})
 
 
 def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
