@@ -100,7 +100,7 @@ def make_cli() -> click.Group:
     root = LazyGroup(
         "", [*COMMANDS, *plugin_commands()], "A disposable Linux machine of your own with one command."
     )
-    root.epilog = "Start with: banger vm run -- uname -a"
+    root.epilog = "Start with: banger vm run --rm -- uname -a"
     root.params.append(
         click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_print_version)
     )

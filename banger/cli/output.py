@@ -124,10 +124,10 @@ class Progress:
             self._finish_stage()
             self._began = time.monotonic()
             if not self._live and not self._quiet and ":" in stage:
-                say(f"  {stage} {detail}".rstrip())
+                say(f"  {stage}")  # a detail of one moment would read like a result
         self._stage = (stage, detail)
         if self._live:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 80
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
             line = f"  {stage}  {detail}"[: max(20, width - 1)]
             sys.stderr.write(f"{_CLEAR}{dim(line)}")
             sys.stderr.flush()

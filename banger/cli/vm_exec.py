@@ -11,7 +11,7 @@ import click
 from banger.cli.client import Client, read_environment
 
 
-@click.command("exec")
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
 @click.option("--user", "-u", help="user in the guest [root]")
 @click.option("--workdir", "-w", help="directory in the guest [the user's home]")

@@ -10,7 +10,7 @@ import click
 
 from banger.cli.client import Client, read_environment
 from banger.cli.output import Progress, dim, say
-from banger.cli.vm import cancel, json_option, run_operation, show_detail
+from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
 from banger.errors import BangerError
 
 F = Callable[..., Any]
@@ -62,8 +62,13 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
     show_detail(detail, as_json, "created" if no_start else "is running")
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @size_options
+@click.option(
+    "--wait",
+    type=click.Choice(["agent", "system"]),
+    help="run the command at once, or when the init is up [agent; system with --detach]",
+)
 @click.option("--rm", "remove", is_flag=True, help="delete the VM when the command ends")
 @click.option("-d", "--detach", is_flag=True, help="leave the VM running, run nothing")
 @click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
@@ -76,6 +81,7 @@ def run(
     env: tuple[str, ...],
     user: str | None,
     workdir: str | None,
+    wait: str | None,
     command: tuple[str, ...],
     **choices: Any,
 ) -> int:
@@ -84,23 +90,24 @@ def run(
     \b
       banger vm run                        a shell in a new VM
       banger vm run --rm -- uname -r       one command, and the VM is gone
+      banger vm run --rm --wait system -- systemctl status
       banger vm run -d -p 8080             a VM in the background
     """
     if detach and (remove or command):
         raise click.UsageError("--detach goes with neither --rm nor a command")
     environment = read_environment(env)
     if detach:
-        detail = run_operation("vm.create", {**_params(choices), "wait": "system"})
+        detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
         show_detail(detail, False, "is running")
         return 0
     client, progress = Client(), Progress()
     vm: dict[str, Any] | None = None
     try:
-        params = {**_params(choices), "wait": "agent", "remove": remove}
+        params = {**_params(choices), "wait": wait or "agent", "remove": remove}
         detail = client.call("vm.create", params, on_event=progress)
         vm = detail["vm"]
         progress.end()
-        for port in detail["ports"]:
+        for port in describe_ports(detail["ports"]):
             say(f"published {port}")
         from banger.cli.vm_exec import run_in_vm
 

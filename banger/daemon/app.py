@@ -116,7 +116,11 @@ def _check_fingerprint(services: Services, request: Request, record: OperationRe
         raise StaleDaemonError(
             "the daemon was started from another version or configuration", hint="run the command again"
         )
-    return "the daemon runs an older version or configuration and is busy; it restarts when it is idle"
+    what = ", ".join(sorted({other.name for other in others})) or "clean-up"
+    return (
+        f"the daemon runs an older version or configuration and is busy with {what}; it restarts when it is idle, "
+        "or at once: banger daemon stop --force (VMs go on)"
+    )
 
 
 def _resolve(services: Services, name: str) -> Operation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +21,8 @@ from banger.daemon.lifecycle import (
 )
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
-from banger.errors import BangerError, ConflictError, NotFoundError, PluginError, UsageError
+from banger.daemon.takedown import current_vm, save_vm
+from banger.errors import ConflictError, NotFoundError, PluginError, UsageError
 from banger.guest.text import clean_text
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
@@ -30,6 +32,9 @@ from banger.store.handles import Handles
 _SYSTEM_TIMEOUT = 120.0
 #: Bytes of a console that one call returns.
 _LOG_LIMIT = 1024 * 1024
+
+#: The locale of commands unless the caller sends one: every Debian since 12 has it.
+_LANG = "C.UTF-8"
 
 VmReference = Annotated[
     str, Field(min_length=1, max_length=80, description="name, id, or the first digits of one")
@@ -58,13 +63,21 @@ class VmCreateParams(VmChoices):
     wait: Literal["agent", "system"] = "system"
 
 
+class ForwardedPort(BaseModel):
+    """A TCP port of the guest as the host reaches it."""
+
+    address: str
+    host: int
+    guest: int
+
+
 class VmDetail(BaseModel):
     """A VM and what is true of it now."""
 
     vm: Vm
     notices: tuple[str, ...] = ()
-    #: ``HOST_ADDRESS:PORT -> PORT`` for each published port.
-    ports: tuple[str, ...] = ()
+    #: Published ports as they are now; none while the VM is down.
+    ports: tuple[ForwardedPort, ...] = ()
     pid: int | None = None
     #: What the VMM itself says: ``running``, or why it does not.
     status: str | None = None
@@ -130,14 +143,18 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
     if params.start:
         try:
             vm = start_vm(op, vm.id, first=True)
-            _wait_system(op, vm, params.wait)
+            vm = _wait_system(op, vm, params.wait)
             op.check_cancelled()
-        except Exception as error:
+        except Exception:
             if op.cancelled() or params.remove:
                 op.record.cancel.clear()
                 delete_vm(op, vm.id)
-            elif isinstance(error, BangerError) and error.hint is None:
-                error.hint = f"banger vm logs {vm.name}; it is kept until: banger vm delete {vm.name}"
+            else:
+                op.event(
+                    "notice",
+                    text=f"'{vm.name}' stays, in state error; see it: banger vm logs {vm.name}; "
+                    f"delete it: banger vm delete {vm.name}",
+                )
             raise
     return detail(op, vm, choice.notices)
 
@@ -145,13 +162,14 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
 def start(op: OperationContext, params: VmStartParams) -> VmDetail:
     """Start a VM that is not running."""
     vm = start_vm(op, resolve_vm(op.services, params.vm).id)
-    _wait_system(op, vm, params.wait)
-    return detail(op, vm)
+    return detail(op, _wait_system(op, vm, params.wait))
 
 
-def _wait_system(op: OperationContext, vm: Vm, wait: str) -> None:
+def _wait_system(op: OperationContext, vm: Vm, wait: str) -> Vm:
+    """Wait for the init's default target where that was asked for, and write down how long it took."""
     if wait != "system":
-        return
+        return vm
+    began = time.monotonic()
     from banger.daemon.guests import LoopGuest
 
     op.progress("system", "waiting for the guest's services")
@@ -167,6 +185,8 @@ def _wait_system(op: OperationContext, vm: Vm, wait: str) -> None:
         op.event("notice", text=f"units that failed in the guest: {', '.join(units)}")
     elif state not in ("running", "degraded", "unmanaged"):
         op.event("notice", text=f"the guest's services did not settle within {limit:.0f} s ({state})")
+    timings = {**vm.timings, "system": round(time.monotonic() - began, 4)}
+    return save_vm(services, current_vm(services, vm.id), timings=timings)
 
 
 def stop(op: OperationContext, params: VmStopParams) -> VmDetail:
@@ -212,7 +232,9 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
     return VmDetail(
         vm=vm,
         notices=notices,
-        ports=tuple(f"{address}:{host} -> {guest}" for address, host, guest in forwards),
+        ports=tuple(
+            ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards
+        ),
         pid=_process_of(services, vm, handles),
         accelerator=data.get("accelerator"),
         machine=data.get("machine"),
@@ -290,7 +312,7 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
     request: dict[str, Any] = {
         "op": "exec",
         "argv": list(params.argv),
-        "env": params.env,
+        "env": {"LANG": _LANG, **params.env},
         "tty": params.tty,
         "rows": params.rows,
         "cols": params.columns,

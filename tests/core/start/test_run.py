@@ -295,4 +295,8 @@ def test_an_undo_that_calls_sys_exit_stops_neither_the_others_nor_the_original_e
     with pytest.raises(ExceptionGroup) as caught:
         plan.run()
     assert str(caught.value.exceptions[0]) == "the original"
-    assert [line for line in plan.log if line.startswith("undo")] == ["undo breaks", "undo leaves", "undo first"]
+    assert [line for line in plan.log if line.startswith("undo")] == [
+        "undo breaks",
+        "undo leaves",
+        "undo first",
+    ]

@@ -164,7 +164,9 @@ def test_a_root_disk_that_a_cut_off_start_half_made_is_made_anew(tmp_path: Path,
     assert (start.paths.directory / "root.qcow2").read_bytes() != b"half"
 
 
-def test_a_root_disk_that_vanished_is_an_error_and_never_a_new_one(tmp_path: Path, fake_host: FakeHost) -> None:
+def test_a_root_disk_that_vanished_is_an_error_and_never_a_new_one(
+    tmp_path: Path, fake_host: FakeHost
+) -> None:
     start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks)
     start.paths.rootfs.write_bytes(b"")
     start.run(STEPS["root-disk"])
