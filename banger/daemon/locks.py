@@ -2,7 +2,9 @@
 
     1 vm        one per VM, held for the whole of a start, stop, kill or delete; never during guest I/O of a client
     2 pull      one per image or kernel name, held while it is pulled, so that the same thing is pulled once
-    3 reserve   held for milliseconds, while a name and an address are given to a new VM
+    3 publish   one for all content: held while what was pulled gets its place and its row, or loses both. Names do not
+                tell whether two have the same content, and with it the same place
+    4 reserve   held for milliseconds, while a name and an address are given to a new VM
 
 A thread takes them in growing rank only, and at most one of each rank. The database's own lock comes below all of them.
 """
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 
 from banger.errors import CancelledError
 
-RANKS = {"vm": 1, "pull": 2, "reserve": 3}
+RANKS = {"vm": 1, "pull": 2, "publish": 3, "reserve": 4}
 
 _held = threading.local()
 

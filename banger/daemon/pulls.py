@@ -209,21 +209,22 @@ class Catalogue:
         (target / "manifest.json").write_text(record.model_dump_json(indent=1))
         make_private(directory.parent)
         database = self._services.database
-        known: list[Image | Kernel] = [*database.images(), *database.kernels()]
-        if any(other.digest == record.digest for other in known):
-            raise ConflictError(f"the same content is in the store as '{_name_of(known, record.digest)}'")
-        if directory.exists():
-            remove_tree(directory)
         os.sync()
-        target.rename(directory)
-        try:
-            if isinstance(record, Image):
-                database.add_image(record)
-            else:
-                database.add_kernel(record)
-        except BaseException:
-            remove_tree(directory)
-            raise
+        with self._services.locks.hold("publish", cancelled=self._op.cancelled):
+            known: list[Image | Kernel] = [*database.images(), *database.kernels()]
+            if any(other.digest == record.digest for other in known):
+                raise ConflictError(f"the same content is in the store as '{_name_of(known, record.digest)}'")
+            if directory.exists():
+                remove_tree(directory)
+            target.rename(directory)
+            try:
+                if isinstance(record, Image):
+                    database.add_image(record)
+                else:
+                    database.add_kernel(record)
+            except BaseException:
+                remove_tree(directory)
+                raise
 
 
 class _Staging:

@@ -131,8 +131,9 @@ def show_kernel(op: OperationContext, params: ThingParams) -> KernelDetail:
 
 def delete_image(op: OperationContext, params: ThingParams) -> ImageDetail:
     """Delete an image no VM is pinned to: first its row, which refuses, then its files."""
-    image = _image(op, params.name)
-    with op.services.locks.hold("pull", f"image {image.name}", cancelled=op.cancelled):
+    name, locks = _image(op, params.name).name, op.services.locks
+    with locks.hold("pull", f"image {name}", cancelled=op.cancelled), locks.hold("publish"):
+        image = _image(op, name)
         op.services.database.delete_image(image.digest)
         remove_tree(content_dir(op.services.paths.images, image.digest))
     return ImageDetail(image=image)
@@ -140,8 +141,9 @@ def delete_image(op: OperationContext, params: ThingParams) -> ImageDetail:
 
 def delete_kernel(op: OperationContext, params: ThingParams) -> KernelDetail:
     """Delete a kernel no VM is pinned to."""
-    kernel = _kernel(op, params.name)
-    with op.services.locks.hold("pull", f"kernel {kernel.name}", cancelled=op.cancelled):
+    name, locks = _kernel(op, params.name).name, op.services.locks
+    with locks.hold("pull", f"kernel {name}", cancelled=op.cancelled), locks.hold("publish"):
+        kernel = _kernel(op, name)
         op.services.database.delete_kernel(kernel.digest)
         remove_tree(content_dir(op.services.paths.kernels, kernel.digest))
     return KernelDetail(kernel=kernel)

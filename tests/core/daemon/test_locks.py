@@ -10,7 +10,7 @@ from banger.errors import CancelledError
 
 
 def test_the_order_is_the_one_that_is_written_down() -> None:
-    assert sorted(RANKS, key=RANKS.__getitem__) == ["vm", "pull", "reserve"]
+    assert sorted(RANKS, key=RANKS.__getitem__) == ["vm", "pull", "publish", "reserve"]
 
 
 def test_locks_may_be_taken_in_growing_rank() -> None:
