@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from banger.daemon.context import OperationContext
-from banger.daemon.pulls import Catalogue, content_dir, remove_tree
+from banger.daemon.pulls import Catalogue, available_names, content_dir, remove_tree
 from banger.errors import NotFoundError
 from banger.model.command import Operation
 from banger.model.image import Image, Kernel
@@ -107,16 +107,14 @@ def _kernel_detail(op: OperationContext, kernel: Kernel) -> KernelDetail:
 
 def list_images(op: OperationContext, _: Nothing) -> ImageList:
     """List images."""
-    sources = op.services.registries.image_sources.values()
-    available = sorted(source.default_name(known) for source in sources for known in source.known)
-    return ImageList(images=tuple(op.services.database.images()), available=tuple(available))
+    available = available_names(op.services.registries.image_sources)
+    return ImageList(images=tuple(op.services.database.images()), available=available)
 
 
 def list_kernels(op: OperationContext, _: Nothing) -> KernelList:
     """List kernels."""
-    sources = op.services.registries.kernel_sources.values()
-    available = sorted(source.default_name(known) for source in sources for known in source.known)
-    return KernelList(kernels=tuple(op.services.database.kernels()), available=tuple(available))
+    available = available_names(op.services.registries.kernel_sources)
+    return KernelList(kernels=tuple(op.services.database.kernels()), available=available)
 
 
 def show_image(op: OperationContext, params: ThingParams) -> ImageDetail:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from banger.daemon.pulls import content_dir
-from banger.errors import ConflictError
+from banger.errors import ConflictError, NotFoundError, PluginError
 from banger.model.source import KernelSource, PullContext, PulledKernel
 from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
@@ -90,3 +90,33 @@ def test_delete_beside_a_pull_of_the_same_content_leaves_the_pulled_one_whole(la
         app.call("kernel.pull", {"reference": "same:b"})
         deleted.result(10)
     assert names_with_files(app) == ["b"]
+
+
+# Names
+
+
+def broken_name(rest: str) -> str:
+    raise ZeroDivisionError("1/0")
+
+
+@pytest.mark.parametrize("default_name", [broken_name, lambda rest: None], ids=["raises", "none"])
+def test_source_that_cannot_name_its_references_stands_in_nobodys_way(
+    lab: MakeLab, default_name: Any
+) -> None:
+    app = lab(make_source("a"), make_source("x", scheme="broken", default_name=default_name))
+    assert app.call("kernel.list")["available"] == ["a"]
+    assert app.call("kernel.pull", {"reference": "a"})["kernel"]["source"] == "same:a"
+    with pytest.raises(NotFoundError, match="there is no kernel 'x'"):
+        app.call("kernel.pull", {"reference": "x"})
+    with pytest.raises(PluginError, match="kernel source 'broken' of plugin 'broken' failed") as caught:
+        app.call("kernel.pull", {"reference": "broken:x"})
+    assert caught.value.plugin == "broken"
+
+
+def test_name_of_two_sources_is_refused_with_both_and_either_can_be_had(lab: MakeLab) -> None:
+    app = lab(make_source("a", "b"), make_source("a", scheme="other"))
+    assert app.call("kernel.list")["available"] == ["b", "other:a", "same:a"]
+    with pytest.raises(ConflictError, match="other:a and same:a are both called 'a'") as caught:
+        app.call("kernel.pull", {"reference": "a"})
+    assert "other:a or same:a" in (caught.value.hint or "")
+    assert app.call("kernel.pull", {"reference": "other:a"})["kernel"]["source"] == "other:a"
