@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from banger.daemon.context import OperationContext as OperationContext
     from banger.errors import BangerError as BangerError
     from banger.errors import CancelledError as CancelledError
     from banger.errors import ConfigError as ConfigError
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 
 #: module -> the names it is home to.
 _HOMES = {
+    "banger.daemon.context": "OperationContext",
     "banger.errors": (
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "NetworkError NotFoundError PluginError StartError UsageError VmmError"
