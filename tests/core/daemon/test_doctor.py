@@ -1,0 +1,44 @@
+"""Doctor prints what it can, whatever is wrong: that is when it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from banger.model.check import Check, CheckResult, CheckStatus
+from banger.testing.app import BangerApp
+from banger.testing.plugin_sets import make_plugin
+
+MakeLab = Callable[..., BangerApp]
+
+
+def fail(commands: Any) -> CheckResult:
+    raise RuntimeError("first\nsecond")
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (lambda _: None, "NoneType"),
+        (lambda _: "PASS", "'str'"),
+        (lambda _: CheckResult(CheckStatus.PASS, b"\xff"), "detail"),  # type: ignore[arg-type]
+        (lambda _: CheckResult("GREAT", "it is"), "status"),  # type: ignore[arg-type]
+        (fail, "first second"),
+    ],
+)
+def test_check_that_fails_itself_is_a_line_like_the_others(lab: MakeLab, run: Any, said: str) -> None:
+    def banger_register_checks() -> list[Check]:
+        return [Check("weather", run)]
+
+    answer = lab(make_plugin("sea", banger_register_checks)).call("doctor")
+    [line] = [line for line in answer["checks"] if line["name"] == "weather"]
+    assert (line["status"], line["plugin"], line["hint"]) == ("FAIL", "sea", "report it to plugin sea")
+    assert line["detail"].startswith("the check itself failed: ") and said in line["detail"]
+    assert not answer["ok"] and len(answer["checks"]) > 1
+
+
+def test_plugin_whose_docstring_is_blank_is_listed(lab: MakeLab) -> None:
+    plugins = lab(make_plugin("mute", __doc__=" \n")).call("plugins.list")["plugins"]
+    assert {"mute": ""}.items() <= {line["name"]: line["summary"] for line in plugins}.items()
