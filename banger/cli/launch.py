@@ -11,6 +11,7 @@ from pathlib import Path
 
 from banger.config.paths import Paths
 from banger.errors import DaemonError
+from banger.host.process import inheritable_descriptors
 
 #: What a daemon keeps of the environment of whoever started it.
 _KEPT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
@@ -60,6 +61,7 @@ def _spawn(errors: Path) -> int:
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, output, 1),
         (os.POSIX_SPAWN_DUP2, output, 2),
+        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inheritable_descriptors()),
     ]
     here = os.getcwd() if os.path.isdir(".") else "/"
     os.chdir("/")
