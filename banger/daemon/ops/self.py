@@ -260,20 +260,30 @@ def _failed(op: OperationContext) -> list[Any]:
 
 
 def _orphan_lines(op: OperationContext) -> list[CheckLine]:
-    """Return a line for each VM that holds something of a plugin that is not installed any more."""
+    """Return a line for each VM that holds something of a plugin that is not installed, or nobody knows what."""
     steps = op.services.registries.all_steps()
-    return [
-        CheckLine(
-            name=f"vm {vm.name}",
-            status=CheckStatus.WARN,
-            detail=f"step '{section.step}' belongs to plugin '{section.plugin}', which is not loaded",
-            hint=f"pip install banger-plugin-{section.plugin}, or banger vm delete --force {vm.name}",
-            plugin=section.plugin,
-        )
-        for vm in op.services.database.vms()
-        for section in open_handles(op.services, vm).sections
-        if section.step not in steps
-    ]
+    lines: list[CheckLine] = []
+    for vm in op.services.database.vms():
+        try:
+            sections = open_handles(op.services, vm).sections
+        except BangerError as error:
+            lines.append(_vm_line(vm.name, error.message, error.hint, "core"))
+            continue
+        lines += [
+            _vm_line(
+                vm.name,
+                f"step '{section.step}' belongs to plugin '{section.plugin}', which is not loaded",
+                f"pip install banger-plugin-{section.plugin}, or banger vm delete --force {vm.name}",
+                section.plugin,
+            )
+            for section in sections
+            if section.step not in steps
+        ]
+    return lines
+
+
+def _vm_line(name: str, detail: str, hint: str | None, plugin: str) -> CheckLine:
+    return CheckLine(name=f"vm {name}", status=CheckStatus.WARN, detail=detail, hint=hint, plugin=plugin)
 
 
 def _plugin_line(name: str, reason: str, hint: str) -> CheckLine:

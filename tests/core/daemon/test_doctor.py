@@ -42,3 +42,13 @@ def test_check_that_fails_itself_is_a_line_like_the_others(lab: MakeLab, run: An
 def test_plugin_whose_docstring_is_blank_is_listed(lab: MakeLab) -> None:
     plugins = lab(make_plugin("mute", __doc__=" \n")).call("plugins.list")["plugins"]
     assert {"mute": ""}.items() <= {line["name"]: line["summary"] for line in plugins}.items()
+
+
+def test_vm_whose_handles_are_damaged_is_a_warning(lab: MakeLab) -> None:
+    app = lab()
+    vm = app.call("vm.create", {"name": "otter", "start": False})["vm"]
+    app.services.database.set_handles(vm["id"], {"sections": 7})
+    (app.paths.vms / vm["id"]).mkdir(exist_ok=True)
+    (app.paths.vms / vm["id"] / "handles.json").write_text("[]")
+    [line] = [line for line in app.call("doctor")["checks"] if line["name"] == "vm otter"]
+    assert line["status"] == "WARN" and "is damaged" in line["detail"] and "--force" in line["hint"]
