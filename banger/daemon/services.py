@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from banger.config.paths import Paths
 from banger.config.settings import PluginSettings, Settings
 from banger.daemon.context import OperationTable
+from banger.daemon.declared import check_declared
 from banger.daemon.locks import Locks
 from banger.host.command import Commands, HostCommands
 from banger.host.disk import Disks, HostDisks
@@ -92,13 +93,14 @@ class Registries:
 
 
 def fill_registries(plugins: Plugins) -> Registries:
-    """Call every declare hook; a plugin whose values clash or whose steps cannot be ordered is taken out."""
+    """Call every declare hook; a plugin whose values are no such values, clash or cannot be ordered is taken out."""
     registries = Registries()
     for noun, registry in registries.by_noun().items():
         for plugin, value in plugins.declared(noun):
             if plugin not in plugins.loaded:
                 continue
             try:
+                check_declared(noun, value)
                 registry.add(value, plugin)
             except Exception as error:
                 plugins.fail(plugins.loaded[plugin].found, str(error))
