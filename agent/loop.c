@@ -11,6 +11,7 @@
 #include "agent.h"
 #include "channel.h"
 #include "freeze.h"
+#include "identity.h"
 #include "power.h"
 #include "stream.h"
 
@@ -80,12 +81,14 @@ void loop_step(int timeout_ms) {
     loop_watch(signal_fd, POLLIN, take_signals, NULL);
     channel_collect();
     stream_collect();
+    identity_collect();
     freeze_collect();
     power_collect();
     int ready = poll(fds, (nfds_t)count, sleep_for(timeout_ms));
     for (int i = 0; ready > 0 && i < count; i++)
         if (fds[i].revents) watchers[i].handle(watchers[i].owner, fds[i].fd, fds[i].revents);
     stream_run_deadlines();
+    identity_run();
     freeze_run_deadlines();
     power_run_deadlines();
 }
