@@ -56,7 +56,10 @@ void loop_release_signals(void) {
 static void reap_children(void) {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) stream_child_exited(pid, status);
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        stream_child_exited(pid, status);
+        freeze_child_exited(pid);
+    }
 }
 
 static void take_signals(void *owner, int fd, short revents) {

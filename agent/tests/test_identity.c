@@ -1,5 +1,4 @@
 /* identify: answers when all is there, at its deadline, or not at all; and never runs the loop. */
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
