@@ -146,7 +146,7 @@ pid_t process_start(uint32_t id, const struct json *request, const struct progra
         stream_free(s);
         return 0;
     }
-    s->pid = pid;
+    s->pid = s->group = pid;
     keep_ends(s, &p, program);
     close_plumbing(&p);
     return pid;
