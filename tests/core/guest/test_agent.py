@@ -288,6 +288,7 @@ async def test_reports(channel: GuestChannel) -> None:
     assert mine[0]["pid"] == os.getpid()
     listener.close()
     assert (await channel.request("stats"))["memory"]["total_kib"] > 0
+    assert await channel.request("wait-system", timeout_s=5) == {"state": "unmanaged", "failed": []}
 
 
 # ---- after a cut: the daemon was killed inside a frame, and the agent did not see the line drop
