@@ -9,7 +9,7 @@ import time
 import pytest
 from vmring import Home
 
-BOOTS = int(os.environ.get("BANGER_SOAK_BOOTS") or os.environ.get("BANGER_TEST_SOAK_BOOTS") or "60")
+BOOTS = int(os.environ.get("BANGER_TEST_SOAK_BOOTS", "60"))
 
 
 @pytest.mark.soak
