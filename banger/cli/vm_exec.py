@@ -34,6 +34,8 @@ def exec_command(
       banger vm exec brisk-otter -- uname -r
       tar c . | banger vm exec brisk-otter -- tar x -C /srv
     """
+    # From the VM's name on all belongs to the command, the customary -- before it included.
+    command = command[1:] if command[:1] == ("--",) else command
     return run_in_vm(
         Client(), vm, command, env=read_environment(env), user=user, workdir=workdir, terminal=terminal
     )

@@ -23,6 +23,7 @@ from banger.config.paths import Paths, find_paths, make_directories, make_privat
 from banger.config.settings import PluginSettings, Settings, read_settings
 from banger.daemon.context import current_op
 from banger.errors import BangerError, ConfigError, DaemonError, PluginError
+from banger.host.process import close_inherited
 from banger.model.name import unknown_hint
 from banger.plugins import Plugins, find_plugins
 
@@ -48,6 +49,7 @@ def main() -> None:
     if "--version" in sys.argv[1:]:
         print(version_line().replace("banger", "bangerd", 1))
         return
+    close_inherited()
     try:
         paths = find_paths()
         make_private(paths.state)

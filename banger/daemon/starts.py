@@ -52,6 +52,7 @@ def open_handles(services: Services, vm: Vm, *, lenient: bool = False) -> Handle
         services.paths.vms / vm.id / "handles.json",
         lambda content: database.set_handles(vm.id, content),
         database.handles(vm.id),
+        lenient=lenient,
     )
 
 

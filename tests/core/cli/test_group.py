@@ -46,7 +46,7 @@ def test_every_command_has_help_and_is_what_the_table_says(command: Any, run_cli
 def test_help_lists_every_command_and_says_where_to_start(run_cli: RunCli) -> None:
     result = run_cli("--help")
     assert result.status == 0
-    for word in ("vm", "image", "kernel", "daemon", "plugins", "doctor", "ps", "vm run -- uname -a"):
+    for word in ("vm", "image", "kernel", "daemon", "plugins", "doctor", "ps", "vm run --rm -- uname -a"):
         assert word in result.stdout
     group = run_cli("vm", "--help").stdout
     assert all(
