@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,8 @@ def test_look_that_fails_is_logged_and_followed_by_the_next_off_the_loop(
     path = app.paths.vms / vm.id / "console.log"
     path.parent.mkdir()
     path.write_bytes(b"x" * (console.LIMIT + 1))
-    app.services.database = failing = FailingDatabase([vm])  # type: ignore[assignment]
+    failing: Any = FailingDatabase([vm])
+    app.services.database = failing
     task = asyncio.run_coroutine_threadsafe(console.bound_consoles(app.services), app.services.loop)
     try:
         wait_until(lambda: path.stat().st_size < console.LIMIT)
@@ -84,7 +86,8 @@ def test_nothing_is_looked_at_often_while_no_vm_is_up(lab: MakeLab, monkeypatch:
     monkeypatch.setattr(console, "INTERVAL", 0.02)
     app = lab()
     real = app.services.database
-    app.services.database = idle = FailingDatabase([sample_vm(state=VmState.STOPPED)])  # type: ignore[assignment]
+    idle: Any = FailingDatabase([sample_vm(state=VmState.STOPPED)])
+    app.services.database = idle
     task = asyncio.run_coroutine_threadsafe(console.bound_consoles(app.services), app.services.loop)
     wait_until(lambda: len(idle.threads) == 3)
     time.sleep(0.2)
