@@ -41,6 +41,18 @@ def check_declared(noun: str, value: Any) -> None:
         raise PluginError(f"banger_register_{noun}: {type(value).__name__}{called}{problem}")
 
 
+def check_schemas(operation: api.Operation) -> None:
+    """Raise PluginError unless an operation's models can be described, as ``/v1/openapi.json`` does."""
+    try:
+        operation.params.model_json_schema()
+        operation.result.model_json_schema(mode="serialization")
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise PluginError(
+            f"banger_register_operations: Operation '{operation.name[:80]}' has no JSON schema: {reason}"
+        ) from error
+
+
 @cache
 def _fields(kind: Any) -> dict[str, Any]:
     """Return a value's fields and their types; what those name stands in banger.api or is imported by the module."""

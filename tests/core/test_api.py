@@ -17,6 +17,7 @@ def test_operations_of_plugins_can_be_typed() -> None:
     assert api.OperationContext is OperationContext
 
 
-def test_other_names_are_not_there() -> None:
-    with pytest.raises(AttributeError, match=r"banger.api has no 'Database'"):
-        api.Database  # noqa: B018
+@pytest.mark.parametrize("name", ["Database", "_internal"])
+def test_other_names_are_not_there(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"banger.api has no '{name}'"):
+        getattr(api, name)

@@ -70,7 +70,8 @@ def names_with_files(app: BangerApp) -> list[str]:
 
 def test_two_pulls_of_the_same_content_at_once_leave_one_whole(lab: MakeLab) -> None:
     app = lab(make_source("a", "b"))
-    app.services.database = slow = SlowDatabase(app)  # type: ignore[assignment]
+    slow: Any = SlowDatabase(app)
+    app.services.database = slow
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(app.call, "kernel.pull", {"reference": "same:a"})
         assert slow.busy.wait(10)
@@ -83,7 +84,8 @@ def test_two_pulls_of_the_same_content_at_once_leave_one_whole(lab: MakeLab) -> 
 def test_delete_beside_a_pull_of_the_same_content_leaves_the_pulled_one_whole(lab: MakeLab) -> None:
     app = lab(make_source("a", "b"))
     app.call("kernel.pull", {"reference": "same:a"})
-    app.services.database = slow = SlowDatabase(app)  # type: ignore[assignment]
+    slow: Any = SlowDatabase(app)
+    app.services.database = slow
     with ThreadPoolExecutor(1) as pool:
         deleted = pool.submit(app.call, "kernel.rm", {"name": "a"})
         assert slow.busy.wait(10)

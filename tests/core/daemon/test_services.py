@@ -4,7 +4,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from banger.daemon.services import Registries, fill_registries
 from banger.model.auth import AuthSync
@@ -106,6 +106,12 @@ class NoModel:
     pass
 
 
+class Unspeakable(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    thing: NoModel
+
+
 def operation(**changes: Any) -> Operation:
     values: dict[str, Any] = {"params": Empty, "result": Empty, "run": no_work, **changes}
     return Operation("x.y", "", **values)
@@ -156,6 +162,7 @@ def wrong(value: Any) -> Any:
             operation(result=NoModel),
             "Operation 'x.y': result is the class NoModel, not a subclass of BaseModel",
         ),
+        ("operations", operation(result=Unspeakable), "Operation 'x.y' has no JSON schema: "),
         ("operations", operation(params=Empty()), "Operation 'x.y': params is of type Empty, not a subclass"),
         ("vmms", make_vmm("x", guest_modules=None), "Vmm 'x': guest_modules is None, not a tuple"),
         (
