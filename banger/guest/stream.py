@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -144,9 +145,14 @@ class GuestStream:
         await self.send_frame(Frame(wire.EOF, self.id, channel))
 
     async def close(self) -> None:
-        """Abandon the stream: its process gets SIGHUP."""
+        """Abandon the stream: its process gets SIGHUP. Never waits for the guest."""
+        self._abandon(GuestError(f"the stream of {self._op} was closed"))
+
+    def _abandon(self, reason: GuestError) -> None:
+        """Fail with this reason and tell the guest, unless the stream has ended or failed before."""
+        self._channel._forget(self.id)
         if self._finished or self._error is not None:
             return
-        self._fail(GuestError(f"the stream of {self._op} was closed"))
-        self._channel._forget(self.id)
-        await self._channel._write(Frame(wire.CLOSE, self.id))
+        self._fail(reason)
+        with contextlib.suppress(GuestError):  # the channel is lost
+            self._channel._post(Frame(wire.CLOSE, self.id))
