@@ -35,7 +35,7 @@ class AgentInfo:
     @classmethod
     def from_json(cls, info: dict[str, Any]) -> AgentInfo:
         def text(key: str) -> str:
-            return str(info.get(key, ""))[:1000]
+            return wire.clean_text(info.get(key), 1000)
 
         return cls(text("version"), text("commit"), text("state"), text("boot_id"), text("message") or None)
 
@@ -164,7 +164,7 @@ class GuestChannel:
         if event.get("event") == "ready" and not self._ready.done():
             self._ready.set_result(None)
         elif event.get("event") == "boot-failed":
-            self._fail_boot(str(event.get("message", ""))[:1000])
+            self._fail_boot(wire.clean_text(event.get("message"), 1000))
 
     def _forget(self, stream: int) -> None:
         self._streams.pop(stream, None)

@@ -28,8 +28,8 @@ class GuestRefusal(GuestError):
     @classmethod
     def from_frame(cls, frame: Frame) -> GuestRefusal:
         problem = frame.json()
-        code = str(problem.get("code", "failed"))[:64]
-        return cls(str(problem.get("message", code))[:2000], code=code)
+        code = wire.clean_text(problem.get("code"), 64) or "failed"
+        return cls(wire.clean_text(problem.get("message"), 2000) or code, code=code)
 
 
 class GuestStream:

@@ -283,3 +283,33 @@ async def test_requests_given_up_are_forgotten_even_before_they_are_sent(
     guest.reads.set()
     opened = [await guest.frames.get() for _ in range(2 * len(tasks))]
     assert {frame.stream for frame in opened if frame.type == wire.CLOSE} == set(range(1, len(tasks) + 1))
+
+
+HOSTILE = "no\n\x1b[2Jroot: \ud800 \udcff\u202e\u00a0é" + "x" * 5000
+
+
+async def test_what_a_guest_says_is_cleaned(guest: FakeGuest, connect: Connect) -> None:
+    guest.info = wire.encode_json({"state": "failed", "version": HOSTILE, "commit": [1], "message": HOSTILE})
+    channel, writer = await connect()
+    assert channel.info.commit == ""
+    with pytest.raises(GuestError) as failed:
+        await channel.wait_ready(1)
+    asking = asyncio.create_task(channel.request("dance"))
+    opened = await guest.frames.get()
+    problem = wire.encode_json({"code": HOSTILE, "message": HOSTILE})
+    writer.write(wire.encode(Frame(wire.ERROR, opened.stream, 0, problem)))
+    with pytest.raises(GuestRefusal) as refused:
+        await asking
+    for text in (channel.info.version, str(failed.value), refused.value.code, str(refused.value)):
+        assert text.isprintable()
+        assert "no??[2Jroot: ? ???é" in text
+        assert len(text.encode("utf-8")) < 2100
+
+
+async def test_a_refusal_without_words_still_says_something(guest: FakeGuest, connect: Connect) -> None:
+    channel, writer = await connect()
+    asking = asyncio.create_task(channel.request("dance"))
+    opened = await guest.frames.get()
+    writer.write(wire.encode(Frame(wire.ERROR, opened.stream, 0, b'{"code":7,"message":null}')))
+    with pytest.raises(GuestRefusal, match="failed"):
+        await asking
