@@ -15,8 +15,9 @@ import pytest
 from banger.errors import GuestError
 from banger.guest import wire
 from banger.guest.channel import GuestChannel, GuestRefusal
-from banger.guest.stream import GuestStream, exit_code, run_command
+from banger.guest.stream import GuestStream
 from banger.guest.wire import Frame
+from tests.core.guest.client import exit_code, run_command
 
 
 async def until(condition: object, timeout: float = 5) -> None:
