@@ -23,7 +23,7 @@ from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import ConflictError, NotFoundError, PluginError, UsageError
-from banger.guest.text import clean_text
+from banger.guest.wire import clean_text
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
 from banger.store.handles import Handles
