@@ -63,7 +63,7 @@ def _load(command: Command) -> click.Command:
     module, _, name = command.target.partition(":")
     try:
         loaded = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"the command '{command.name}' cannot be loaded from {command.target}: {error}",
             hint="banger doctor",
