@@ -17,6 +17,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Os", "-static", "-s"]
+#: Each left out where the compiler or its C library does not take it.
+HARDENING = [["-fstack-protector-strong"], ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]]
 KNOWN = {"x86_64": "x86_64-linux-musl", "aarch64": "aarch64-linux-musl"}
 HINT = "install a C compiler with static libraries (Debian: gcc and libc6-dev), or let pip install ziglang"
 
@@ -71,11 +73,28 @@ class AgentBuildHook(BuildHookInterface[Any]):
         compiler = shlex.split(os.environ.get("CC", "cc"))
         if not compiler or shutil.which(compiler[0]) is None:
             return False
+        return self._compiles([*compiler, *FLAGS])
+
+    def _compiles(self, command: list[str]) -> bool:
+        """Whether a program with an array on its stack builds without a warning."""
         with tempfile.TemporaryDirectory() as scratch:
             source = Path(scratch, "test.c")
-            source.write_text('#include <stdio.h>\nint main(void) { return puts("ok") < 0; }\n')
-            command = [*compiler, *FLAGS, "-o", str(Path(scratch, "test")), str(source)]
-            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+            source.write_text(
+                "#include <stdio.h>\n#include <string.h>\n"
+                "int main(int argc, char **argv) {\n"
+                "    char text[100];\n"
+                '    snprintf(text, sizeof text, "%s", argv[argc - 1]);\n'
+                "    return puts(text) < 0;\n}\n"
+            )
+            test = [*command, "-Werror", "-o", str(Path(scratch, "test")), str(source)]
+            return subprocess.run(test, capture_output=True, check=False).returncode == 0
+
+    def _flags(self, compiler: list[str]) -> list[str]:
+        flags = list(FLAGS)
+        for extra in HARDENING:
+            if self._compiles([*compiler, *flags, *extra]):
+                flags += extra
+        return flags
 
     def _compiler(self, arch: str) -> list[str]:
         if self._can_use_cc([arch]):
@@ -90,7 +109,8 @@ class AgentBuildHook(BuildHookInterface[Any]):
         part = output.with_name(f".{output.name}.{os.getpid()}")
         defines = [f'-DBANGER_VERSION="{self.metadata.version}"', f'-DBANGER_COMMIT="{commit}"']
         sources = [str(path) for path in self._sources() if path.suffix == ".c"]
-        command = [*self._compiler(arch), *FLAGS, *defines, "-o", str(part), *sources]
+        compiler = self._compiler(arch)
+        command = [*compiler, *self._flags(compiler), *defines, "-o", str(part), *sources]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             part.unlink(missing_ok=True)

@@ -14,7 +14,9 @@ void boot_fail(const char *format, ...) __attribute__((noreturn, format(printf, 
 const char *modules_load(void);
 
 /* disk.c */
-/* Wait for the disk whose ext4 superblock has this UUID; false when it did not come in time. */
+/* The disk whose ext4 superblock has this UUID, if it is there. */
+bool disk_find(const char *uuid, char *device, int size);
+/* Wait for it, at boot, running the loop meanwhile; false when it did not come in time. */
 bool disk_wait(const char *uuid, int timeout_ms, char *device, int size);
 /* Grow the mounted ext4 to its device, when it is smaller, in a process of its own: online growing takes a while and
  * nobody needs the room at once. */

@@ -12,6 +12,7 @@
 
 #include "agent.h"
 #include "frame.h"
+#include "identity.h"
 #include "json.h"
 #include "loop.h"
 #include "request.h"
@@ -114,6 +115,7 @@ void channel_event(const char *event, const char *message) {
 
 static void drop_session(void) {
     if (channel.greeted) stream_drop_all();
+    identity_drop();
     channel.greeted = false;
     buffer_clear(&channel.out);
 }
@@ -143,6 +145,8 @@ static void take_frame(void *context, const struct frame *frame) {
         return; /* left over from a session whose end was seen */
     else if (frame->type == FRAME_OPEN)
         request_open(frame->stream, (const char *)frame->payload, frame->length);
+    else if (frame->type == FRAME_CLOSE && identity_has_stream(frame->stream))
+        identity_drop();
     else
         stream_take_frame(frame);
 }

@@ -40,7 +40,7 @@ static bool has_uuid(const char *device, const char *uuid) {
     return strcasecmp(text, uuid) == 0;
 }
 
-static bool find_disk(const char *uuid, char *device, int size) {
+bool disk_find(const char *uuid, char *device, int size) {
     bool found = false;
     DIR *dir = opendir("/sys/class/block");
     for (struct dirent *entry; dir && !found && (entry = readdir(dir));) {
@@ -54,7 +54,7 @@ static bool find_disk(const char *uuid, char *device, int size) {
 
 bool disk_wait(const char *uuid, int timeout_ms, char *device, int size) {
     int64_t deadline = now_ms() + timeout_ms;
-    while (!find_disk(uuid, device, size)) {
+    while (!disk_find(uuid, device, size)) {
         if (now_ms() >= deadline) return false;
         loop_step(RETRY_MS);
     }

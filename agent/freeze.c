@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,6 +19,8 @@
 enum { FREEZE_LIMIT = 16, FREEZE_DEFAULT_S = 30 };
 
 static int64_t thaw_at;
+static pid_t freezer;   /* the worker; 0 when nothing is being frozen */
+static bool is_thawing; /* the worker was killed */
 static char targets[FREEZE_LIMIT][256];
 
 /* Writable file systems on disks, each device once. */
@@ -43,9 +47,13 @@ static int apply(const char *target, unsigned long request) {
     return result;
 }
 
+/* A worker may still be in sync() and freeze after this: killed, it does no more than the call it is in, and once it
+ * is reaped the deadline, past by then, thaws what that call froze. */
 static void thaw_all(void) {
+    if (freezer) kill(freezer, SIGKILL);
     for (int i = find_targets(); i-- > 0;) apply(targets[i], FITHAW);
-    thaw_at = 0;
+    thaw_at = freezer ? now_ms() : 0;
+    is_thawing = freezer != 0;
 }
 
 static int run_freeze(const struct json *request) {
@@ -69,8 +77,18 @@ void freeze_request(uint32_t id, const struct json *request) {
     struct program program = {.run = run_freeze, .is_call = true};
     int64_t seconds = json_number(request, "timeout_s", FREEZE_DEFAULT_S);
     if (seconds < 1 || seconds > 600) seconds = FREEZE_DEFAULT_S;
-    thaw_at = now_ms() + seconds * 1000;
-    process_start(id, request, &program);
+    if (freezer) {
+        channel_error(id, "limit", "another freeze is under way");
+        return;
+    }
+    freezer = process_start(id, request, &program);
+    if (freezer) thaw_at = now_ms() + seconds * 1000;
+}
+
+void freeze_child_exited(pid_t pid) {
+    if (pid != freezer) return;
+    freezer = 0;
+    is_thawing = false;
 }
 
 void thaw_request(uint32_t id, const struct json *request) {
@@ -86,9 +104,9 @@ int freeze_sync(const struct json *request) {
 }
 
 void freeze_collect(void) {
-    if (thaw_at) loop_wake_at(thaw_at);
+    if (thaw_at && !is_thawing) loop_wake_at(thaw_at);
 }
 
 void freeze_run_deadlines(void) {
-    if (thaw_at && now_ms() >= thaw_at) thaw_all();
+    if (thaw_at && !is_thawing && now_ms() >= thaw_at) thaw_all();
 }

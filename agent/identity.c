@@ -16,11 +16,24 @@
 #include "boot.h"
 #include "channel.h"
 #include "frame.h"
+#include "loop.h"
 #include "net.h"
 
-enum { DISK_TIMEOUT_MS = 10000, SEED_MAX = 512 };
+enum { DISK_TIMEOUT_MS = 10000, NIC_TIMEOUT_MS = 5000, RETRY_MS = 2, SEED_MAX = 512 };
 
 static char problem[500];
+
+/* What is being applied, and how far it is. */
+static struct {
+    const struct json *mount, *network; /* what is next; NULL: done */
+    int64_t deadline;                   /* for the disk or the interface waited for */
+} progress;
+
+/* The request of a host that waits for its answer; 0: none. */
+static struct {
+    uint32_t id;
+    struct json *config;
+} asked;
 
 bool identity_set_clock(int64_t clock_ns) {
     struct timespec time = {.tv_sec = clock_ns / 1000000000, .tv_nsec = clock_ns % 1000000000};
@@ -78,14 +91,16 @@ static bool is_mounted(const char *target) {
     return mounted;
 }
 
-static const char *mount_disk(const struct json *entry) {
+/* Sets *waits when the disk is not there yet. NULL or what went wrong. */
+static const char *mount_disk(const struct json *entry, bool *waits) {
     char device[80], rest[256];
     const char *uuid = json_text(entry, "uuid", ""), *target = json_text(entry, "target", "");
     if (target[0] != '/' || strlen(target) > 255) return "a mount's target must be an absolute path";
     if (is_mounted(target)) return NULL;
-    if (!disk_wait(uuid, DISK_TIMEOUT_MS, device, sizeof device)) {
+    if (!disk_find(uuid, device, sizeof device)) {
+        *waits = now_ms() < progress.deadline;
         snprintf(problem, sizeof problem, "no disk with the UUID %.40s for %.255s appeared within 10 s", uuid, target);
-        return problem;
+        return *waits ? NULL : problem;
     }
     unsigned long flags = mount_flags(json_text(entry, "options", ""), rest, sizeof rest);
     mount_make_directory(target, 0755);
@@ -97,24 +112,84 @@ static const char *mount_disk(const struct json *entry) {
     return NULL;
 }
 
-const char *identity_apply(const struct json *config) {
+static const char *begin(const struct json *config) {
     const struct json *mounts = json_get(config, "mounts");
-    const char *hostname = json_text(config, "hostname", NULL), *wrong = NULL;
+    const char *hostname = json_text(config, "hostname", NULL);
     if (hostname && sethostname(hostname, strlen(hostname)) < 0) return "cannot set the host name";
     net_up_loopback();
     overlay_apply(config);
-    for (const struct json *entry = mounts ? mounts->child : NULL; entry && !wrong; entry = entry->next) wrong = mount_disk(entry);
-    if (!wrong) wrong = net_configure(json_get(config, "network"));
+    progress.mount = mounts ? mounts->child : NULL;
+    progress.network = json_get(config, "network");
+    progress.deadline = now_ms() + (progress.mount ? DISK_TIMEOUT_MS : NIC_TIMEOUT_MS);
+    return NULL;
+}
+
+/* As far as it goes without waiting; *waits says that it did not go to the end. */
+static const char *advance(bool *waits) {
+    *waits = false;
+    while (progress.mount) {
+        const char *wrong = mount_disk(progress.mount, waits);
+        if (wrong || *waits) return wrong;
+        progress.mount = progress.mount->next;
+        progress.deadline = now_ms() + (progress.mount ? DISK_TIMEOUT_MS : NIC_TIMEOUT_MS);
+    }
+    if (!net_is_there(progress.network) && now_ms() < progress.deadline) {
+        *waits = true;
+        return NULL;
+    }
+    return net_configure(progress.network);
+}
+
+const char *identity_apply(const struct json *config) {
+    bool waits = true;
+    const char *wrong = begin(config);
+    while (!wrong && waits) {
+        wrong = advance(&waits);
+        if (!wrong && waits) loop_step(RETRY_MS);
+    }
     return wrong;
 }
 
-void identity_request(uint32_t id, const struct json *request) {
-    identity_apply_early(request, false);
-    const char *wrong = identity_apply(request);
+static void forget(void) {
+    json_free(asked.config);
+    asked.config = NULL;
+    asked.id = 0;
+}
+
+static void answer(const char *wrong) {
     if (wrong) {
-        channel_error(id, "failed", wrong);
-        return;
+        channel_error(asked.id, "failed", wrong);
+    } else {
+        channel_send_text(FRAME_RESULT, asked.id, "{}");
+        channel_event("ready", NULL);
     }
-    channel_send_text(FRAME_RESULT, id, "{}");
-    channel_event("ready", NULL);
+    forget();
+}
+
+bool identity_request(uint32_t id, struct json *request) {
+    if (asked.id) {
+        channel_error(id, "limit", "another identify is under way");
+        return false;
+    }
+    asked.id = id;
+    asked.config = request;
+    identity_apply_early(request, false);
+    const char *wrong = begin(request);
+    if (wrong) answer(wrong);
+    return true;
+}
+
+bool identity_has_stream(uint32_t id) { return asked.id && asked.id == id; }
+
+void identity_drop(void) { forget(); }
+
+void identity_collect(void) {
+    if (asked.id) loop_wake_at(now_ms() + RETRY_MS);
+}
+
+void identity_run(void) {
+    bool waits;
+    if (!asked.id) return;
+    const char *wrong = advance(&waits);
+    if (wrong || !waits) answer(wrong);
 }

@@ -11,6 +11,7 @@
 #include "agent.h"
 #include "channel.h"
 #include "freeze.h"
+#include "identity.h"
 #include "power.h"
 #include "stream.h"
 
@@ -55,7 +56,10 @@ void loop_release_signals(void) {
 static void reap_children(void) {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) stream_child_exited(pid, status);
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        stream_child_exited(pid, status);
+        freeze_child_exited(pid);
+    }
 }
 
 static void take_signals(void *owner, int fd, short revents) {
@@ -80,12 +84,14 @@ void loop_step(int timeout_ms) {
     loop_watch(signal_fd, POLLIN, take_signals, NULL);
     channel_collect();
     stream_collect();
+    identity_collect();
     freeze_collect();
     power_collect();
     int ready = poll(fds, (nfds_t)count, sleep_for(timeout_ms));
     for (int i = 0; ready > 0 && i < count; i++)
         if (fds[i].revents) watchers[i].handle(watchers[i].owner, fds[i].fd, fds[i].revents);
     stream_run_deadlines();
+    identity_run();
     freeze_run_deadlines();
     power_run_deadlines();
 }

@@ -15,6 +15,6 @@ void loop_release_signals(void);
 void loop_watch(int fd, short events, loop_handler *handle, void *owner);
 /* Within a round's collecting phase: do not sleep beyond this moment (now_ms scale). */
 void loop_wake_at(int64_t when);
-/* One round: wait at most timeout_ms (-1: for ever), handle what happened. */
+/* One round: wait at most timeout_ms (-1: for ever), handle what happened. Never from inside a handler. */
 void loop_step(int timeout_ms);
 #endif

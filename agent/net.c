@@ -13,9 +13,7 @@
 #include <unistd.h>
 
 #include "agent.h"
-#include "loop.h"
-
-enum { NIC_TIMEOUT_MS = 5000, NIC_RETRY_MS = 2 };
+#include "buffer.h"
 
 static char problem[200];
 
@@ -46,15 +44,6 @@ static bool find_interface(const char *mac, char name[IFNAMSIZ]) {
     }
     if (dir) closedir(dir);
     return found;
-}
-
-static bool wait_interface(const char *mac, char name[IFNAMSIZ]) {
-    int64_t deadline = now_ms() + NIC_TIMEOUT_MS;
-    while (!find_interface(mac, name)) {
-        if (now_ms() >= deadline) return false;
-        loop_step(NIC_RETRY_MS);
-    }
-    return true;
 }
 
 static bool set_up(int fd, const char *name) {
@@ -112,12 +101,20 @@ static const char *configure(int fd, const char *name, const struct json *networ
     return NULL;
 }
 
+bool net_is_there(const struct json *network) {
+    char name[IFNAMSIZ];
+    const char *mac = json_text(network, "mac", NULL);
+    return !mac || find_interface(mac, name);
+}
+
 const char *net_configure(const struct json *network) {
     char name[IFNAMSIZ];
     const char *mac = json_text(network, "mac", NULL);
     if (!mac) return NULL;
-    errno = ENODEV;
-    if (!wait_interface(mac, name)) return fail(mac);
+    if (!find_interface(mac, name)) {
+        errno = ENODEV;
+        return fail(mac);
+    }
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return fail("socket");
     const char *result = configure(fd, name, network);

@@ -48,9 +48,9 @@ static const char *find_poweroff(void) {
     return NULL;
 }
 
-static void run_poweroff(const char *path) {
+static bool run_poweroff(const char *path) {
     pid_t pid = fork();
-    if (pid != 0) return;
+    if (pid != 0) return pid > 0;
     loop_release_signals();
     setsid();
     execl(path, "poweroff", (char *)NULL);
@@ -73,10 +73,7 @@ static const char *ask_init(void) {
         ask_systemd();
         return "systemd";
     }
-    if (path) {
-        run_poweroff(path);
-        return path;
-    }
+    if (path && run_poweroff(path)) return path;
     kill(1, SIGUSR2); /* busybox and sinit: power off */
     return "SIGUSR2";
 }

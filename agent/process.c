@@ -129,12 +129,12 @@ static void keep_ends(struct stream *s, struct plumbing *p, const struct program
     s->detached = program->detached;
 }
 
-void process_start(uint32_t id, const struct json *request, const struct program *program) {
+pid_t process_start(uint32_t id, const struct json *request, const struct program *program) {
     struct plumbing p;
     struct stream *s = stream_make(id);
     if (!s) {
         channel_error(id, "limit", "too many streams");
-        return;
+        return 0;
     }
     pid_t pid = -1;
     if (make_plumbing(&p, program) && (pid = fork()) == 0) run_child(&p, request, program);
@@ -144,9 +144,10 @@ void process_start(uint32_t id, const struct json *request, const struct program
         channel_error(id, "failed", text);
         close_plumbing(&p);
         stream_free(s);
-        return;
+        return 0;
     }
-    s->pid = pid;
+    s->pid = s->group = pid;
     keep_ends(s, &p, program);
     close_plumbing(&p);
+    return pid;
 }

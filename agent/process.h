@@ -19,7 +19,8 @@ struct program {
     uid_t terminal_owner;
 };
 
-void process_start(uint32_t id, const struct json *request, const struct program *program);
+/* The process, or 0: then the stream got its ERROR. */
+pid_t process_start(uint32_t id, const struct json *request, const struct program *program);
 
 /* In the child only. code is one of the protocol's error codes, NULL to choose by errno value. */
 void process_refuse(const char *code, int error, const char *what) __attribute__((noreturn));

@@ -54,6 +54,7 @@ static void set_clock(uint32_t id, const struct json *request) {
 struct operation {
     const char *name;
     void (*answer)(uint32_t id, const struct json *request); /* at once, or ... */
+    bool (*later)(uint32_t id, struct json *request);        /* ... in later rounds (true: owns the request), or ... */
     worker *run;                                             /* ... in a process of its own */
     bool is_call, early;                                     /* early: also while booting */
 };
@@ -61,7 +62,7 @@ struct operation {
 static const struct operation operations[] = {
     {.name = "health", .answer = health, .early = true},
     {.name = "exec", .answer = exec_open},
-    {.name = "identify", .answer = identity_request},
+    {.name = "identify", .later = identity_request},
     {.name = "clock", .answer = set_clock},
     {.name = "poweroff", .answer = power_request},
     {.name = "freeze", .answer = freeze_request},
@@ -81,7 +82,8 @@ static const struct operation *find_operation(const char *name) {
     return NULL;
 }
 
-static void dispatch(uint32_t id, const struct json *request) {
+/* Whether the request is still needed. */
+static bool dispatch(uint32_t id, struct json *request) {
     const char *name = json_text(request, "op", "");
     const struct operation *operation = find_operation(name);
     if (!operation) {
@@ -92,21 +94,24 @@ static void dispatch(uint32_t id, const struct json *request) {
         channel_error(id, "not-ready", agent.state == STATE_FAILED ? agent.message : "the guest is still booting");
     } else if (operation->answer) {
         operation->answer(id, request);
+    } else if (operation->later) {
+        return operation->later(id, request);
     } else {
         struct program program = {.run = operation->run, .is_call = operation->is_call};
         process_start(id, request, &program);
     }
+    return false;
 }
 
 void request_open(uint32_t id, const char *text, size_t len) {
-    if (stream_find(id)) {
+    if (stream_find(id) || identity_has_stream(id)) {
         channel_error(id, "protocol", "this stream is open already");
         return;
     }
     struct json *request = json_parse(text, len);
     if (!request || request->kind != JSON_OBJECT)
         channel_error(id, "bad-request", "the request is not a JSON object");
-    else
-        dispatch(id, request);
+    else if (dispatch(id, request))
+        return;
     json_free(request);
 }

@@ -70,6 +70,14 @@ static void empty_graveyard(void) {
     }
 }
 
+static bool is_gone(pid_t group) { return kill(-group, 0) < 0 && errno == ESRCH; }
+
+/* Of a reaped leader. Its number is nobody else's while one of its group lives; the last one's end is not told, so the
+ * group is looked after in each round, and once it is gone the number must not be used again. */
+static void watch_group(struct stream *s) {
+    if (s->exited && s->group > 0 && is_gone(s->group)) s->group = 0;
+}
+
 static void condemn(pid_t pid) {
     kill(-pid, SIGHUP);
     kill(-pid, SIGCONT);
@@ -84,7 +92,8 @@ static void condemn(pid_t pid) {
 
 void stream_drop(struct stream *s) {
     /* The signal first: a process must not take the closing pipe for a regular end of its input. */
-    if (s->pid > 0 && !s->detached) condemn(s->pid);
+    watch_group(s);
+    if (s->group > 0 && !s->detached) condemn(s->group);
     stream_free(s);
 }
 
@@ -103,6 +112,7 @@ void stream_child_exited(pid_t pid, int status) {
         s->wait_status = status;
         s->grace_at = now_ms() + STREAM_GRACE_MS;
         s->retry_at = 0;
+        watch_group(s);
         for (int n = 0; n < 2; n++) {
             int waiting = 0;
             if (s->out_fd[n] >= 0 && ioctl(s->out_fd[n], FIONREAD, &waiting) == 0) s->drain[n] = (size_t)waiting;
@@ -198,11 +208,13 @@ void stream_collect(void) {
     for (int i = 0; i < STREAM_LIMIT; i++) {
         struct stream *s = streams[i];
         if (!s) continue;
+        watch_group(s);
+        if (s->exited && s->group > 0) loop_wake_at(now_ms() + STREAM_GROUP_MS);
         if (s->input.len) loop_watch(s->in_fd, POLLOUT, write_input, s);
         output_collect(s);
     }
     for (size_t i = 0; i < sizeof condemned / sizeof *condemned; i++)
-        if (condemned[i].pid) loop_wake_at(condemned[i].kill_at);
+        if (condemned[i].pid) loop_wake_at(now_ms() + STREAM_GROUP_MS);
 }
 
 static bool kill_overdue(void) {
@@ -210,11 +222,11 @@ static bool kill_overdue(void) {
     for (size_t i = 0; i < sizeof condemned / sizeof *condemned; i++) {
         pid_t pid = condemned[i].pid;
         if (!pid) continue;
-        if (now_ms() >= condemned[i].kill_at) {
+        if (is_gone(pid)) {
+            condemned[i].pid = 0; /* the number may be someone else's soon */
+        } else if (now_ms() >= condemned[i].kill_at) {
             kill(-pid, SIGKILL);
             condemned[i].pid = 0;
-        } else if (kill(-pid, 0) < 0) {
-            condemned[i].pid = 0; /* all gone; the number may be someone else's soon */
         } else {
             waiting = true;
         }

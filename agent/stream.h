@@ -15,6 +15,7 @@ enum {
     STREAM_GRANT = 64 * 1024, /* give credit back in steps of this */
     STREAM_GRACE_MS = 100,    /* how long grandchildren may hold the pipes after the process ended */
     STREAM_KILL_MS = 2000,    /* from SIGHUP to SIGKILL */
+    STREAM_GROUP_MS = 500,    /* how often a group without its leader is looked for */
     CALL_OUTPUT_LIMIT = FRAME_MAX,
 };
 
@@ -24,6 +25,7 @@ struct stream {
     bool is_tty;
     bool accepted, exited, detached;
     pid_t pid;
+    pid_t group; /* the same number, 0 once all of the process group are gone */
     int wait_status;
     int status_fd;  /* the child says here why it could not start; closed when it did */
     int in_fd;      /* -1 when closed */

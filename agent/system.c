@@ -12,15 +12,20 @@
 #include "agent.h"
 #include "report.h"
 
-enum { DEFAULT_TIMEOUT_S = 60, OUTPUT_LIMIT = 16384 };
+enum { DEFAULT_TIMEOUT_S = 60, TIMEOUT_LIMIT_S = 3600, FAILED_MS = 5000, OUTPUT_LIMIT = 16384 };
 
-/* Standard output of a systemctl, cut at the deadline. */
+/* Standard output of a systemctl, cut at the deadline; nothing when no process can be had. */
 static void run_systemctl(const char *const argv[], int64_t deadline, struct buffer *out) {
     int pair[2];
     char chunk[1024];
     ssize_t n;
     if (pipe2(pair, O_CLOEXEC) < 0) return;
     pid_t pid = fork();
+    if (pid < 0) { /* and never kill(-1): that is everybody */
+        close(pair[0]);
+        close(pair[1]);
+        return;
+    }
     if (pid == 0) {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         dup2(null, 0);
@@ -60,13 +65,16 @@ static void add_failed(struct buffer *out, int64_t deadline) {
         if (*line) json_add_text(out, line);
     }
     json_end(out, ']');
+    buffer_free(&text);
 }
 
 int report_system(const struct json *request) {
     static const char *const argv[] = {"systemctl", "is-system-running", "--wait", NULL};
     struct buffer out = {0}, state = {0};
     int64_t seconds = json_number(request, "timeout_s", DEFAULT_TIMEOUT_S);
-    int64_t deadline = now_ms() + (seconds < 1 || seconds > 3600 ? DEFAULT_TIMEOUT_S : seconds) * 1000;
+    if (seconds < 1) seconds = 1;
+    if (seconds > TIMEOUT_LIMIT_S) seconds = TIMEOUT_LIMIT_S;
+    int64_t deadline = now_ms() + seconds * 1000;
     json_begin(&out, '{');
     if (!agent.has_systemd) {
         json_member(&out, "state", "unmanaged");
@@ -83,7 +91,8 @@ int report_system(const struct json *request) {
     }
     char *text = buffer_string(&state);
     json_member(&out, "state", is_final(text) ? text : "timeout");
-    add_failed(&out, now_ms() + 5000);
+    buffer_free(&state);
+    add_failed(&out, now_ms() + FAILED_MS);
     json_end(&out, '}');
     return report_print(&out);
 }

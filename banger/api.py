@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from banger.daemon.context import OperationContext as OperationContext
     from banger.errors import BangerError as BangerError
     from banger.errors import CancelledError as CancelledError
     from banger.errors import ConfigError as ConfigError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from banger.host.command import Completed as Completed
     from banger.host.disk import Disks as Disks
     from banger.host.process import find_process as find_process
+    from banger.host.process import inheritable_descriptors as inheritable_descriptors
     from banger.host.process import is_process_alive as is_process_alive
     from banger.host.process import kill_process as kill_process
     from banger.host.process import process_start_time as process_start_time
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
 
 #: module -> the names it is home to.
 _HOMES = {
+    "banger.daemon.context": "OperationContext",
     "banger.errors": (
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "NetworkError NotFoundError PluginError StartError UsageError VmmError"
@@ -79,7 +82,7 @@ _HOMES = {
     "banger.hookspecs": "hookimpl",
     "banger.host.command": "Commands Completed",
     "banger.host.disk": "Disks",
-    "banger.host.process": "find_process is_process_alive kill_process process_start_time",
+    "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",
     "banger.model.check": "Check CheckResult CheckStatus",

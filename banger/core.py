@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from banger.model.command import Command, Operation
     from banger.start.step import StartStep
 
-TIER = "essential"
-
 
 @hookimpl
 def banger_register_start_steps() -> list[StartStep]:

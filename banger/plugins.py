@@ -23,7 +23,6 @@ from banger.model.name import unknown_hint
 if TYPE_CHECKING:
     from banger.model.vm import Vm
 
-Tier = Literal["essential", "default"]
 Event = Literal["vm_created", "vm_started", "vm_stopped", "vm_deleted", "vm_start_failed"]
 
 #: What the declare hooks are called with, by the noun in their names.
@@ -67,12 +66,6 @@ class LoadedPlugin:
 
     found: FoundPlugin
     module: ModuleType
-
-    @property
-    def tier(self) -> Tier:
-        """``essential`` (cannot be disabled) or ``default``: packs that are off are those not installed."""
-        tier: Tier = getattr(self.module, "TIER", "default")
-        return tier
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,10 @@ def configuration_page() -> str:
 
     parts = ["# Configuration", "", NOTE]
     parts += [
-        "TOML: `/etc/banger/config.toml`, then `~/.config/banger/config.toml` over it (`XDG_CONFIG_HOME`), `BANGER_`",
-        "variables over both, flags over everything. An unknown key is an error that names file and dotted path. Every",
-        "key may be left out.",
+        "TOML: `/etc/banger/config.toml`, then `~/.config/banger/config.toml` over it (`XDG_CONFIG_HOME`), then",
+        "the environment (`BANGER_LOG_LEVEL`, `BANGER_IMAGE`, `BANGER_KERNEL`, `BANGER_VCPU`, `BANGER_MEMORY`,",
+        "`BANGER_DISK_SIZE`, `BANGER_OVERLAY_SIZE`, `BANGER_VMM`, `BANGER_ACCEL`, `BANGER_NET`), then flags. An",
+        "unknown key is an error that names file and dotted path. Every key may be left out.",
         "",
         "## At the top",
         "",

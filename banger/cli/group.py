@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from importlib import import_module
 
@@ -62,7 +63,7 @@ def _load(command: Command) -> click.Command:
     module, _, name = command.target.partition(":")
     try:
         loaded = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"the command '{command.name}' cannot be loaded from {command.target}: {error}",
             hint="banger doctor",
@@ -73,18 +74,35 @@ def _load(command: Command) -> click.Command:
 
 
 def plugin_commands() -> list[Command]:
-    """Return the commands plugins declared, as the daemon wrote them down; none before it first ran."""
+    """Return the commands plugins declared, as the daemon wrote them down; none before it first ran.
+
+    Those of plugins that were uninstalled meanwhile are left out.
+    """
     from banger.config.paths import find_paths
 
     try:
         content = json.loads(find_paths().commands.read_text())
-        return [
+        commands = [
             Command(str(entry["name"]), str(entry["help"]), str(entry["target"]))
             for entry in content["commands"]
             if not _hides_ours(entry["name"])
         ]
+        packages = {_package(command) for command in commands}
+        installed = {package for package in packages if _is_installed(package)}
+        return [command for command in commands if _package(command) in installed]
     except Exception:  # a cache: whatever is wrong with it, banger works without
         return []
+
+
+def _package(command: Command) -> str:
+    return command.target.partition(":")[0].partition(".")[0]
+
+
+def _is_installed(package: str) -> bool:
+    """Tell whether a package is there, without importing anything of it."""
+    from importlib.util import find_spec
+
+    return package in sys.modules or (package != "" and find_spec(package) is not None)
 
 
 _CORE = [command.name for command in COMMANDS]
@@ -100,7 +118,7 @@ def make_cli() -> click.Group:
     root = LazyGroup(
         "", [*COMMANDS, *plugin_commands()], "A disposable Linux machine of your own with one command."
     )
-    root.epilog = "Start with: banger vm run -- uname -a"
+    root.epilog = "Start with: banger vm run --rm -- uname -a"
     root.params.append(
         click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_print_version)
     )

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from banger.config.paths import Paths
 from banger.errors import DaemonError
+from banger.host.process import inheritable_descriptors
 
 #: What a daemon keeps of the environment of whoever started it.
 _KEPT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
 _KEPT_PREFIXES = ("BANGER_", "XDG_")
+#: What says where Python looks for packages: a daemon that finds other plugins than its clients would restart for ever.
+_PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONUSERBASE")
 #: Proxies as everybody spells them: pulls need them.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -40,15 +43,25 @@ def start_daemon(paths: Paths, timeout: float) -> socket.socket:
 
 
 def _environment() -> dict[str, str]:
-    return {
+    kept = {
         name: value
         for name, value in os.environ.items()
         if name in _KEPT or name.upper() in _PROXIES or name.startswith(_KEPT_PREFIXES)
     }
+    kept |= {name: os.environ[name] for name in _PYTHON if name in os.environ}
+    if path := kept.get("PYTHONPATH"):  # means what it means here, although the daemon lives in /
+        kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(folder) for folder in path.split(os.pathsep))
+    return kept
+
+
+def _interpreter() -> list[str]:
+    """Return how Python is to be started so that it finds the packages that we find, the current directory's never."""
+    ignored = ["-E"] if sys.flags.ignore_environment else []
+    return [sys.executable, "-P", *ignored, *(["-s"] if sys.flags.no_user_site else [])]
 
 
 def _spawn(errors: Path) -> int:
-    argv = [sys.executable, "-P", "-m", "banger.daemon.main"]
+    argv, environment = [*_interpreter(), "-m", "banger.daemon.main"], _environment()
     try:
         output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -60,6 +73,7 @@ def _spawn(errors: Path) -> int:
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, output, 1),
         (os.POSIX_SPAWN_DUP2, output, 2),
+        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inheritable_descriptors()),
     ]
     here = os.getcwd() if os.path.isdir(".") else "/"
     os.chdir("/")
@@ -67,7 +81,7 @@ def _spawn(errors: Path) -> int:
         return os.posix_spawn(
             sys.executable,
             argv,
-            _environment(),
+            environment,
             file_actions=actions,
             setsid=True,
             setsigdef=[signal.SIGINT, signal.SIGPIPE],

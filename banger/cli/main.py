@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import NoReturn
 
@@ -39,7 +40,12 @@ def run(arguments: list[str]) -> int:
         return show_error(error)
     except KeyboardInterrupt as error:
         return _interrupted(error)
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EPIPE):
+            return _show_bug(error)
+        if error.errno != errno.EPIPE:
+            print(f"banger: the output cannot be written: {error.strerror}", file=sys.stderr)
+            return 1
         sys.stderr.close()
         return 141
     except Exception as error:

@@ -95,6 +95,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.op_id: str | None = None
+        self.vm_id: str | None = None
         self._live = sys.stderr.isatty() and not quiet
         self._quiet = quiet
         self._stage: tuple[str, str] | None = None
@@ -104,6 +105,8 @@ class Progress:
         kind = event.get("event")
         if kind == "operation":
             self.op_id = event.get("op_id")
+        elif kind == "reserved":
+            self.vm_id = event.get("id")
         elif kind in ("spec", "notice"):
             self.end()
             prefix = "" if kind == "spec" else "note: "
@@ -121,10 +124,10 @@ class Progress:
             self._finish_stage()
             self._began = time.monotonic()
             if not self._live and not self._quiet and ":" in stage:
-                say(f"  {stage} {detail}".rstrip())
+                say(f"  {stage}")  # a detail of one moment would read like a result
         self._stage = (stage, detail)
         if self._live:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 80
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
             line = f"  {stage}  {detail}"[: max(20, width - 1)]
             sys.stderr.write(f"{_CLEAR}{dim(line)}")
             sys.stderr.flush()

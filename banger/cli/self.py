@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from banger.cli.client import Client
-from banger.cli.output import green, print_json, print_pairs, print_table, red, say, yellow
+from banger.cli.output import clean, green, print_json, print_pairs, print_table, red, say, yellow
 from banger.cli.vm import json_option
 from banger.errors import DaemonError, NotFoundError
 
@@ -57,7 +59,10 @@ def daemon_logs(lines: int) -> None:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
         raise NotFoundError(f"there is no log at {path} yet", hint="any command starts the daemon") from None
-    click.echo("\n".join(text.splitlines()[-lines:] if lines else []))
+    end = text.splitlines()[-lines:] if lines else []
+    if sys.stdout.isatty():  # a log quotes whom it speaks of, guests too
+        end = [clean(line.expandtabs()) for line in end]
+    click.echo("\n".join(end))
 
 
 @click.command()
@@ -80,7 +85,7 @@ def plugins_list(as_json: bool) -> None:
     print_table(("NAME", "STATE", "DISTRIBUTION", "WHAT"), rows)
     for plugin in plugins:
         if plugin["hint"]:
-            say(f"{plugin['name']}: {plugin['hint']}")
+            say(clean(f"{plugin['name']}: {plugin['hint']}"))
 
 
 @click.command()
@@ -92,12 +97,12 @@ def doctor(as_json: bool) -> int:
         print_json(answer)
         return 0 if answer["ok"] else 1
     paint = {"PASS": green, "WARN": yellow, "FAIL": red}
-    import sys
-
     for check in answer["checks"]:
-        print(f"{paint[check['status']](check['status'], sys.stdout)}  {check['name']}: {check['detail']}")
+        print(
+            f"{paint[check['status']](check['status'], sys.stdout)}  {clean(check['name'])}: {clean(check['detail'])}"
+        )
         if check["hint"] and check["status"] != "PASS":
-            print(f"      {check['hint']}")
+            print(f"      {clean(check['hint'])}")
     return 0 if answer["ok"] else 1
 
 

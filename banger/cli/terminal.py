@@ -190,7 +190,7 @@ class Session:
             return
         before = termios.tcgetattr(0)
         try:
-            tty.setraw(0)
+            tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead is the guest's
             yield
         finally:
             termios.tcsetattr(0, termios.TCSADRAIN, before)

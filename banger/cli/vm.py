@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
 import time
 from typing import Any
@@ -92,9 +94,14 @@ def show_detail(detail: dict[str, Any], as_json: bool, what: str) -> None:
     if as_json:
         print_json(detail)
         return
-    for port in detail["ports"]:
+    for port in describe_ports(detail["ports"]):
         say(f"published {port}")
     print(f"{detail['vm']['name']} {what}")
+
+
+def describe_ports(ports: list[dict[str, Any]]) -> list[str]:
+    """Return published ports for people: ``127.77.0.5:20080 -> 80``."""
+    return [f"{port['address']}:{port['host']} -> {port['guest']}" for port in ports]
 
 
 @click.command("list")
@@ -147,7 +154,12 @@ def show(vm: str, as_json: bool) -> None:
         [
             ("name", record["name"]),
             ("id", record["id"]),
-            ("state", record["state"]),
+            (
+                "state",
+                record["state"]
+                if detail["status"] in (None, "running")
+                else f"{record['state']}, {detail['status']}",
+            ),
             ("last error", record["last_error"] or ""),
             ("image", f"{record['image_name']} ({record['image'][:19]})"),
             ("kernel", f"{record['kernel_name']} ({record['kernel'][:19]})"),
@@ -156,7 +168,7 @@ def show(vm: str, as_json: bool) -> None:
             ("disk", f"{format_mib(spec['disk_mib'])} work, {format_mib(spec['overlay_mib'])} root (qcow2)"),
             ("vmm", " ".join(filter(None, (spec["vmm"], detail["machine"], detail["accelerator"])))),
             ("network", " ".join(filter(None, (spec["network"], record["address"])))),
-            ("ports", ", ".join(detail["ports"])),
+            ("ports", ", ".join(describe_ports(detail["ports"]))),
             ("capabilities", ", ".join(spec["capabilities"])),
             ("process", str(detail["pid"] or "")),
             ("holds", ", ".join(detail["holds"])),
@@ -182,15 +194,21 @@ def logs(vm: str, follow: bool, lines: int | None) -> None:
     if lines is not None:
         text = "".join(text.splitlines(keepends=True)[-lines:] if lines else [])
     _write(text)
-    while follow and answer["running"]:
-        time.sleep(0.2)
-        answer = client.call("vm.logs", {"vm": vm, "offset": answer["next"]})
-        _write(answer["text"])
+    with contextlib.suppress(KeyboardInterrupt):
+        while follow and answer["running"]:
+            time.sleep(0.2)
+            answer = client.call("vm.logs", {"vm": vm, "offset": answer["next"]})
+            _write(answer["text"])
+
+
+#: Terminal control sequences, whole: CSI, OSC and the two-character ones.
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?!]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 
 def _write(text: str) -> None:
     """Write console text; on a terminal without the control sequences a guest could play tricks with."""
     if sys.stdout.isatty():
+        text = _SEQUENCE.sub("", text)
         text = "".join(char for char in text if char.isprintable() or char in "\n\t")
     sys.stdout.write(text)
     sys.stdout.flush()

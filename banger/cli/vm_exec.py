@@ -11,7 +11,7 @@ import click
 from banger.cli.client import Client, read_environment
 
 
-@click.command("exec")
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
 @click.option("--user", "-u", help="user in the guest [root]")
 @click.option("--workdir", "-w", help="directory in the guest [the user's home]")
@@ -34,6 +34,8 @@ def exec_command(
       banger vm exec brisk-otter -- uname -r
       tar c . | banger vm exec brisk-otter -- tar x -C /srv
     """
+    # From the VM's name on all belongs to the command, the customary -- before it included.
+    command = command[1:] if command[:1] == ("--",) else command
     return run_in_vm(
         Client(), vm, command, env=read_environment(env), user=user, workdir=workdir, terminal=terminal
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from banger.cli.client import Client, read_environment
 from banger.cli.output import Progress, dim, say
-from banger.cli.vm import cancel, json_option, run_operation, show_detail
+from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
 from banger.errors import BangerError
 
 F = Callable[..., Any]
@@ -61,8 +62,13 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
     show_detail(detail, as_json, "created" if no_start else "is running")
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @size_options
+@click.option(
+    "--wait",
+    type=click.Choice(["agent", "system"]),
+    help="run the command at once, or when the init is up [agent; system with --detach]",
+)
 @click.option("--rm", "remove", is_flag=True, help="delete the VM when the command ends")
 @click.option("-d", "--detach", is_flag=True, help="leave the VM running, run nothing")
 @click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
@@ -75,6 +81,7 @@ def run(
     env: tuple[str, ...],
     user: str | None,
     workdir: str | None,
+    wait: str | None,
     command: tuple[str, ...],
     **choices: Any,
 ) -> int:
@@ -83,46 +90,46 @@ def run(
     \b
       banger vm run                        a shell in a new VM
       banger vm run --rm -- uname -r       one command, and the VM is gone
+      banger vm run --rm --wait system -- systemctl status
       banger vm run -d -p 8080             a VM in the background
     """
     if detach and (remove or command):
         raise click.UsageError("--detach goes with neither --rm nor a command")
     environment = read_environment(env)
     if detach:
-        detail = run_operation("vm.create", {**_params(choices), "wait": "system"})
+        detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
         show_detail(detail, False, "is running")
         return 0
     client, progress = Client(), Progress()
-    detail = _create(client, progress, {**_params(choices), "wait": "agent", "remove": remove})
-    name = detail["vm"]["name"]
-    for port in detail["ports"]:
-        say(f"published {port}")
+    vm: dict[str, Any] | None = None
     try:
+        params = {**_params(choices), "wait": wait or "agent", "remove": remove}
+        detail = client.call("vm.create", params, on_event=progress)
+        vm = detail["vm"]
+        progress.end()
+        for port in describe_ports(detail["ports"]):
+            say(f"published {port}")
         from banger.cli.vm_exec import run_in_vm
 
         return run_in_vm(
-            client, detail["vm"]["id"], command, env=environment, user=user, workdir=workdir, remove=remove
+            client, vm["id"], command, env=environment, user=user, workdir=workdir, remove=remove
         )
     finally:
-        _leave(client, detail["vm"]["id"], name, detail["vm"]["spec"]["memory_mib"], remove)
-
-
-def _create(client: Client, progress: Progress, params: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return client.call("vm.create", params, on_event=progress)
-    except KeyboardInterrupt:
         progress.end()
+        _leave(client, progress, vm, remove)
+
+
+def _leave(client: Client, progress: Progress, vm: dict[str, Any] | None, remove: bool) -> None:
+    """Leave nothing of what was interrupted or was to go; say what stays."""
+    interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt)
+    if vm is None and interrupted:
         cancel(client, progress.op_id)
-        raise
-    finally:
-        progress.end()
-
-
-def _leave(client: Client, vm_id: str, name: str, memory_mib: int, remove: bool) -> None:
-    if remove:
-        _delete(client, vm_id)
-    else:
-        say(dim(f"{name} is still running with {memory_mib} MiB; delete it: banger vm delete {name}"))
+    if progress.vm_id is not None and (remove or (vm is None and interrupted)):
+        _delete(client, progress.vm_id)
+    elif vm is not None:
+        name = vm["name"]
+        memory = vm["spec"]["memory_mib"]
+        say(dim(f"{name} is still running with {memory} MiB; delete it: banger vm delete {name}"))
 
 
 def _delete(client: Client, reference: str) -> None:

@@ -30,7 +30,7 @@ class Defaults(BaseModel):
     :param disk_size: the work disk, ``/root``; sparse.
     :param overlay_size: the root disk as the guest sees it; sparse.
     :param vmm: virtual machine monitor; none means the first one that is usable.
-    :param network: network mode; none means ``bridge`` where there is one, else ``user``.
+    :param network: network mode; none means ``user``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

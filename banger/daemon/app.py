@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from banger.daemon.background import in_thread
 from banger.daemon.choices import problem_of
 from banger.daemon.context import OperationContext, OperationRecord, current_op
 from banger.daemon.openapi import describe
@@ -40,7 +41,9 @@ def make_app(services: Services) -> Starlette:
         return await _call(services, request)
 
     async def openapi(_: Request) -> Response:
-        return JSONResponse(describe(services.registries.operations))
+        record = services.operations.begin("openapi")
+        record.finish(result={})
+        return JSONResponse(describe(services.registries.operations), headers={"Banger-Op-Id": record.id})
 
     async def refuse(_: Request, error: Exception) -> Response:
         return _refuse_route(services, error)
@@ -100,18 +103,24 @@ async def _call(services: Services, request: Request) -> Response:
 
 def _check_fingerprint(services: Services, request: Request, record: OperationRecord) -> str | None:
     """Let a stale daemon end when it is idle; else return what to tell the client."""
+    if services.stopping.is_set():
+        raise StaleDaemonError("the daemon is ending", hint="run the command again")
     theirs = request.headers.get("banger-fingerprint")
     if theirs is None or theirs == services.fingerprint_digest:
         return None
-    busy = [other for other in services.operations.running() if other is not record]
     if record.name == "daemon.stop":
         return None
-    if not busy:
+    others = [other for other in services.operations.running() if other is not record]
+    if not (others or services.background or services.streams.waiting()):
         services.stopping.set()
         raise StaleDaemonError(
             "the daemon was started from another version or configuration", hint="run the command again"
         )
-    return "the daemon runs an older version or configuration and is busy; it restarts when it is idle"
+    what = ", ".join(sorted({other.name for other in others})) or "clean-up"
+    return (
+        f"the daemon runs an older version or configuration and is busy with {what}; it restarts when it is idle, "
+        "or at once: banger daemon stop --force (VMs go on)"
+    )
 
 
 def _resolve(services: Services, name: str) -> Operation:
@@ -152,14 +161,6 @@ async def _run(services: Services, operation: Operation, params: BaseModel, reco
         log.info("%s done", operation.name)
     except (Exception, SystemExit) as error:
         record.finish(error=to_problem(error, record.id))
-
-
-async def in_thread(services: Services, function: Any, *arguments: Any) -> Any:
-    """Run a blocking function in the daemon's pool, with the operation's id on its log lines."""
-    import contextvars
-
-    context = contextvars.copy_context()
-    return await services.loop.run_in_executor(services.pool, lambda: context.run(function, *arguments))
 
 
 def to_problem(error: BaseException, op_id: str) -> dict[str, Any]:

@@ -245,7 +245,7 @@ def parse_published(texts: tuple[str, ...]) -> tuple[PublishedPort, ...]:
     for text in texts:
         host, colon, guest = text.partition(":")
         numbers = [host, guest] if colon else [host, host]
-        if not all(number.isascii() and number.isdigit() and 1 <= int(number) <= 65535 for number in numbers):
+        if not all(_is_port(number) for number in numbers):
             raise UsageError(
                 f"--publish {text[:40]} is not a port", hint="--publish 8080 or --publish 8080:80"
             )
@@ -254,6 +254,11 @@ def parse_published(texts: tuple[str, ...]) -> tuple[PublishedPort, ...]:
             raise UsageError(f"port {port.host} is published twice", hint="give each host port once")
         ports.append(port)
     return tuple(ports)
+
+
+def _is_port(text: str) -> bool:
+    # The length comes first: Python refuses to read a number of thousands of digits.
+    return len(text) <= 5 and text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
 
 
 def problem_of(error: ValidationError) -> BangerError:

@@ -12,17 +12,33 @@ from banger.model.vm import VmState
 
 log = logging.getLogger(__name__)
 
-#: Bytes a console may have, what is kept of it when it has more, and seconds between two looks.
-LIMIT, KEEP, INTERVAL = 16 * 1024 * 1024, 1024 * 1024, 5.0
+#: Bytes a console may have, and what is kept of it when it has more.
+LIMIT, KEEP = 16 * 1024 * 1024, 1024 * 1024
+#: Seconds between two looks, while VMs are up and while none is.
+INTERVAL, IDLE_INTERVAL = 5.0, 20.0
+#: When a guest may be writing: also before it ever answered, and while it is told to end.
+_WRITING = (VmState.STARTING, VmState.RUNNING, VmState.STOPPING)
 
 
 async def bound_consoles(services: Services) -> None:
-    """Cut the consoles of running VMs now and then, for as long as the daemon lives."""
+    """Cut the consoles of VMs that are up now and then, while the daemon lives, whatever goes wrong meanwhile."""
+    interval = INTERVAL
     while True:
-        await asyncio.sleep(INTERVAL)
-        for vm in services.database.vms():
-            if vm.state is VmState.RUNNING:
-                bound_console(services.paths.vms / vm.id / "console.log")
+        await asyncio.sleep(interval)
+        try:
+            up = await services.loop.run_in_executor(services.pool, _bound_all, services)
+        except Exception:
+            log.exception("the consoles could not be looked at")
+            up = True
+        interval = INTERVAL if up else IDLE_INTERVAL
+
+
+def _bound_all(services: Services) -> bool:
+    """Cut the consoles of VMs that are up; tell whether there are any."""
+    up = [vm for vm in services.database.vms() if vm.state in _WRITING]
+    for vm in up:
+        bound_console(services.paths.vms / vm.id / "console.log")
+    return bool(up)
 
 
 def bound_console(console: Path, limit: int = LIMIT, keep: int = KEEP) -> bool:
@@ -40,6 +56,8 @@ def bound_console(console: Path, limit: int = LIMIT, keep: int = KEEP) -> bool:
             file.truncate(0)
             file.seek(0)
             file.write(b"[earlier output was cut]\n" + tail)
+    except FileNotFoundError:  # a start that has not come that far
+        return False
     except OSError as error:
         log.warning("%s could not be cut: %s", console, error)
         return False

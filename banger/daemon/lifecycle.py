@@ -18,15 +18,16 @@ from banger.daemon.takedown import (
     drop_channel,
     finish_stop,
     holds_anything,
+    interrupt_start,
+    is_down,
     log_event,
     save_vm,
-    take_down,
 )
 from banger.daemon.watch import watch_vmm
 from banger.errors import BangerError, CancelledError, ConflictError, NotFoundError
 from banger.model.name import make_vm_name, unknown_hint
 from banger.model.vm import Vm, VmState
-from banger.start.run import missing_step, quiesce_steps, remove_steps
+from banger.start.run import missing_step, quiesce_steps, remove_steps, undo_steps
 
 log = logging.getLogger(__name__)
 
@@ -83,68 +84,100 @@ def _new_id(others: list[Vm]) -> str:
 def start_vm(op: OperationContext, vm_id: str, *, first: bool = False) -> Vm:
     """Start a VM under its lock; on failure it is left in state error with nothing held."""
     services = op.services
-    try:
-        with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
-            vm = _start_locked(op, vm_id, first)
-    except BaseException as error:
-        failed = services.database.vm(vm_id)
-        if failed is not None and failed.last_error is not None:
-            services.plugins.emit("vm_start_failed", failed, log_event, error=failed.last_error)
-        raise _original(error) from error
+    failure: BaseException | None = None
+    with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
+        vm = _begin_start(services, vm_id)
+        began = time.monotonic()
+        try:
+            timings = Start(op, vm, first=first).run()
+            timings["total"] = round(time.monotonic() - began, 4)
+            now = datetime.now(UTC)
+            vm = save_vm(services, vm, state=VmState.RUNNING, started_at=now, timings=timings)
+        except BaseException as error:
+            failure, vm = error, _note_failure(services, vm, error)
+    if failure is not None:
+        services.plugins.emit("vm_start_failed", vm, log_event, error=vm.last_error or "")
+        raise failure
     services.loop.call_soon_threadsafe(watch_vmm, services, vm_id)
     services.plugins.emit("vm_started", vm, log_event)
     return vm
 
 
-def _start_locked(op: OperationContext, vm_id: str, first: bool) -> Vm:
-    services = op.services
+def _begin_start(services: Services, vm_id: str) -> Vm:
     vm = current_vm(services, vm_id)
     if vm.state is VmState.RUNNING:
         raise ConflictError(f"'{vm.name}' is running", hint=f"banger vm exec {vm.name} -- COMMAND")
+    if vm.state is VmState.STOPPING:
+        raise ConflictError(f"'{vm.name}' is stopping", hint=f"wait, or: banger vm kill {vm.name}")
     if holds_anything(services, vm):
-        take_down(services, vm)
-    vm = save_vm(services, vm, state=VmState.STARTING, last_error=None)
-    began = time.monotonic()
-    try:
-        timings = Start(op, vm, first=first).run()
-    except BaseException as error:
-        drop_channel(services, vm.id)
-        original = _original(error)
-        state = VmState.STOPPED if isinstance(original, CancelledError) else VmState.ERROR
-        save_vm(services, vm, state=state, last_error=str(original) or type(original).__name__)
-        raise
-    timings["total"] = round(time.monotonic() - began, 4)
-    return save_vm(services, vm, state=VmState.RUNNING, started_at=datetime.now(UTC), timings=timings)
+        finish_stop(services, vm)
+    return save_vm(services, vm, state=VmState.STARTING, last_error=None)
 
 
-def _original(error: BaseException) -> BaseException:
-    return error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+def _note_failure(services: Services, vm: Vm, error: BaseException) -> Vm:
+    drop_channel(services, vm.id)
+    original = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+    state = VmState.STOPPED if isinstance(original, CancelledError) else VmState.ERROR
+    return save_vm(services, vm, state=state, last_error=str(original) or type(original).__name__)
 
 
 def stop_vm(op: OperationContext, vm_id: str, *, timeout: float = STOP_TIMEOUT) -> Vm:
-    """Power a VM off through its init, at most ``timeout`` seconds, then end its VMM and release what it held."""
+    """Power a VM off through its init, at most ``timeout`` seconds, then end its VMM and release what it held.
+
+    The guest is waited for without the VM's lock, so that kill and delete never queue behind it.
+    """
     services = op.services
     with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
         vm = current_vm(services, vm_id)
-        if vm.state in (VmState.STOPPED, VmState.CREATED) and not holds_anything(services, vm):
+        if is_down(services, vm):
             return vm
         vm = save_vm(services, vm, state=VmState.STOPPING)
-        handles = open_handles(services, vm)
-        if running_process(services, vm, handles) is not None:
-            quiesce_steps(services.registries.all_steps(), handles, undo_factory(services, vm))
-            op.progress("stop", "asking the guest to power off")
-            if _power_off(services, vm):
-                _wait_ended(op, vm, timeout)
+    try:
+        _ask_to_end(op, vm, timeout)
+    except BaseException:
+        _give_up_stop(services, vm_id)
+        raise
+    with services.locks.hold("vm", vm_id):
+        vm = current_vm(services, vm_id)
+        if vm.state is not VmState.STOPPING:
+            return vm
         vm = finish_stop(services, vm)
     services.plugins.emit("vm_stopped", vm, log_event)
     return vm
 
 
-def kill_vm(op: OperationContext, vm_id: str) -> Vm:
-    """End a VM's VMM at once and release what it held."""
+def _ask_to_end(op: OperationContext, vm: Vm, timeout: float) -> None:
     services = op.services
+    handles = open_handles(services, vm)
+    if running_process(services, vm, handles) is None:
+        return
+    quiesce_steps(services.registries.all_steps(), handles, undo_factory(services, vm))
+    op.progress("stop", "asking the guest to power off")
+    if _power_off(services, vm):
+        _wait_ended(op, vm, timeout)
+
+
+def _give_up_stop(services: Services, vm_id: str) -> None:
+    """Put a VM whose stop was cancelled, or failed, back to what it is."""
+    with services.locks.hold("vm", vm_id):
+        vm = current_vm(services, vm_id)
+        if vm.state is not VmState.STOPPING:
+            return
+        if running_process(services, vm, open_handles(services, vm)) is None:
+            finish_stop(services, vm)
+        else:
+            save_vm(services, vm, state=VmState.RUNNING)
+
+
+def kill_vm(op: OperationContext, vm_id: str) -> Vm:
+    """End a VM's VMM at once and release what it held; a start under way is interrupted."""
+    services = op.services
+    interrupt_start(services, vm_id)
     with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
-        vm = finish_stop(services, current_vm(services, vm_id))
+        vm = current_vm(services, vm_id)
+        if is_down(services, vm):
+            return vm
+        vm = finish_stop(services, vm)
     services.plugins.emit("vm_stopped", vm, log_event)
     return vm
 
@@ -152,16 +185,19 @@ def kill_vm(op: OperationContext, vm_id: str) -> Vm:
 def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
     """Take a VM away: its processes, its disks, its row. ``force`` passes over what cannot be released."""
     services = op.services
+    interrupt_start(services, vm_id)
     with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
         vm = current_vm(services, vm_id)
-        handles = open_handles(services, vm)
+        handles = open_handles(services, vm, lenient=force)
         steps = services.registries.all_steps()
         gone = [section for section in handles.sections if section.step not in steps]
         if gone and not force:
             raise missing_step(gone[0], vm.name)
         was_up = vm.state in (VmState.RUNNING, VmState.STOPPING)
-        failures = take_down(services, vm)
-        failures += remove_steps(steps, open_handles(services, vm), undo_factory(services, vm), made_by=None)
+        drop_channel(services, vm_id)
+        failures = undo_steps(steps, handles, undo_factory(services, vm))
+        if not failures or force:
+            failures += remove_steps(steps, handles, undo_factory(services, vm), made_by=None)
         if failures and not force:
             save_vm(services, vm, state=VmState.ERROR, last_error=str(failures[0]))
             raise ExceptionGroup(str(failures[0]), failures)
@@ -187,7 +223,11 @@ def _power_off(services: Services, vm: Vm) -> bool:
 
 def _wait_ended(op: OperationContext, vm: Vm, timeout: float) -> None:
     """Wait until the VM's process is gone, bounded; polling, because it need not be our child."""
-    handles = open_handles(op.services, vm)
+    services = op.services
+    handles = open_handles(services, vm)
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline and running_process(op.services, vm, handles) is not None:
+    while time.monotonic() < deadline and running_process(services, vm, handles) is not None:
+        op.check_cancelled()
+        if (now := services.database.vm(vm.id)) is None or now.state is not VmState.STOPPING:
+            return
         time.sleep(0.02)

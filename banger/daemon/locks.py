@@ -2,7 +2,9 @@
 
     1 vm        one per VM, held for the whole of a start, stop, kill or delete; never during guest I/O of a client
     2 pull      one per image or kernel name, held while it is pulled, so that the same thing is pulled once
-    3 reserve   held for milliseconds, while a name and an address are given to a new VM
+    3 publish   one for all content: held while what was pulled gets its place and its row, or loses both. Names do not
+                tell whether two have the same content, and with it the same place
+    4 reserve   held for milliseconds, while a name and an address are given to a new VM
 
 A thread takes them in growing rank only, and at most one of each rank. The database's own lock comes below all of them.
 """
@@ -15,16 +17,25 @@ from contextlib import contextmanager
 
 from banger.errors import CancelledError
 
-RANKS = {"vm": 1, "pull": 2, "reserve": 3}
+RANKS = {"vm": 1, "pull": 2, "publish": 3, "reserve": 4}
 
 _held = threading.local()
 
 
-class Locks:
-    """Named locks by kind."""
+class _Counted:
+    """A lock, and how many hold it or wait for it."""
+
+    __slots__ = ("lock", "users")
 
     def __init__(self) -> None:
-        self._table: dict[tuple[str, str], threading.Lock] = {}
+        self.lock, self.users = threading.Lock(), 0
+
+
+class Locks:
+    """Named locks by kind; one exists only while somebody holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self._table: dict[tuple[str, str], _Counted] = {}
         self._guard = threading.Lock()
 
     @contextmanager
@@ -35,19 +46,28 @@ class Locks:
         ranks: list[int] = getattr(_held, "ranks", [])
         if ranks and ranks[-1] >= RANKS[kind]:
             raise RuntimeError(f"lock order: '{kind}' wanted while rank {ranks[-1]} is held")
-        with self._guard:
-            lock = self._table.setdefault((kind, name), threading.Lock())
-        while not lock.acquire(timeout=0.1 if cancelled else -1):
-            if cancelled is not None and cancelled():
-                raise CancelledError(f"cancelled while waiting for the {kind} lock of {name or 'the daemon'}")
-        _held.ranks = [*ranks, RANKS[kind]]
-        try:
-            yield
-        finally:
-            _held.ranks = ranks
-            lock.release()
+        with self._counted((kind, name)) as lock:
+            while not lock.acquire(timeout=0.1 if cancelled else -1):
+                if cancelled is not None and cancelled():
+                    raise CancelledError(
+                        f"cancelled while waiting for the {kind} lock of {name or 'the daemon'}"
+                    )
+            _held.ranks = [*ranks, RANKS[kind]]
+            try:
+                yield
+            finally:
+                _held.ranks = ranks
+                lock.release()
 
-    def is_held(self, kind: str, name: str = "") -> bool:
-        """Tell whether somebody holds a lock right now."""
-        lock = self._table.get((kind, name))
-        return lock is not None and lock.locked()
+    @contextmanager
+    def _counted(self, key: tuple[str, str]) -> Iterator[threading.Lock]:
+        with self._guard:
+            counted = self._table.setdefault(key, _Counted())
+            counted.users += 1
+        try:
+            yield counted.lock
+        finally:
+            with self._guard:
+                counted.users -= 1
+                if not counted.users:
+                    del self._table[key]

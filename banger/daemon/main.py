@@ -23,6 +23,7 @@ from banger.config.paths import Paths, find_paths, make_directories, make_privat
 from banger.config.settings import PluginSettings, Settings, read_settings
 from banger.daemon.context import current_op
 from banger.errors import BangerError, ConfigError, DaemonError, PluginError
+from banger.host.process import close_inherited
 from banger.model.name import unknown_hint
 from banger.plugins import Plugins, find_plugins
 
@@ -32,9 +33,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds a new daemon waits for the one it replaces to end.
-_LOCK_SECONDS = 10.0
+_LOCK_SECONDS = 60.0
+#: Seconds that operations under way get to undo what they did when the daemon ends.
+_FINISH_SECONDS = 30.0
 #: Bytes of the log before it is rotated, and how many old ones are kept.
 _LOG_BYTES, _LOG_COUNT = 5 * 1024 * 1024, 2
+
+
+#: The lock's file, open until the process is gone, its last thread included.
+_held: list[IO[str]] = []
 
 
 def main() -> None:
@@ -42,15 +49,13 @@ def main() -> None:
     if "--version" in sys.argv[1:]:
         print(version_line().replace("banger", "bangerd", 1))
         return
+    close_inherited()
     try:
         paths = find_paths()
         make_private(paths.state)
-        lock = _take_lock(paths)
+        _held.append(_take_lock(paths))
         _set_up_log(paths)
-        try:
-            asyncio.run(_serve(paths))
-        finally:
-            lock.close()
+        asyncio.run(_serve(paths))
     except BangerError as error:
         print(f"bangerd: {error.message}", file=sys.stderr)
         if error.hint:
@@ -211,24 +216,43 @@ async def _serve(paths: Paths) -> None:
     write_commands(services)
     for failed in plugins.failed.values():
         log.error("plugin %s is left out: %s\n%s", failed.found.name, failed.reason, failed.trace)
-    await services.loop.run_in_executor(services.pool, reconcile, services)
+    await reconcile(services)
     consoles = asyncio.create_task(bound_consoles(services))
     for number in (signal.SIGTERM, signal.SIGINT):
         services.loop.add_signal_handler(number, services.stopping.set)
     stream_socket, http_socket = bind_socket(paths.stream_socket), bind_socket(paths.daemon_socket)
     streams = await asyncio.start_unix_server(services.streams.serve, sock=stream_socket)
     log.info("serving at %s, process %d", paths.daemon_socket, os.getpid())
+    ending = asyncio.create_task(_cancel_when_stopping(services))
     try:
         await serve_http(make_app(services), http_socket, services.stopping)
     finally:
+        ending.cancel()
         consoles.cancel()
         streams.close()
         for path in (paths.daemon_socket, paths.stream_socket):
             path.unlink(missing_ok=True)
+        await _finish_work(services)
         await services.guests.close()
-        services.pool.shutdown(wait=False, cancel_futures=True)
         services.database.close()
         log.info("ended")
+
+
+async def _cancel_when_stopping(services: Services) -> None:
+    """Cancel what runs as soon as the daemon is to end; each undoes what it did."""
+    await services.stopping.wait()
+    for record in services.operations.running():
+        record.cancel.set()
+
+
+async def _finish_work(services: Services) -> None:
+    """Wait, bounded, until no thread works any more: the next daemon reconciles what it finds."""
+    work = {*services.tasks, *services.background}
+    if work:
+        _, late = await asyncio.wait(work, timeout=_FINISH_SECONDS)
+        if late:
+            log.error("%d operations did not end within %.0f s", len(late), _FINISH_SECONDS)
+    services.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def write_commands(services: Services) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from banger.config.paths import make_private
 from banger.daemon.context import OperationContext
-from banger.errors import ConflictError, ImageError, KernelError, NotFoundError
+from banger.errors import BangerError, ConflictError, ImageError, KernelError, NotFoundError, PluginError
 from banger.host.disk import allocated_bytes, digest_file
 from banger.model.image import Image, Kernel
 from banger.model.name import check_ref_name, unknown_hint
@@ -99,7 +99,9 @@ class Catalogue:
     def pull_image(self, reference: str, name: str | None) -> Image:
         """Get an image; ConflictError when its name is taken, before anything is fetched."""
         source, rest = self._resolve_source(self._services.registries.image_sources, reference, "image")
-        name = check_ref_name(name or source.default_name(rest), "an image")
+        name = check_ref_name(
+            name or _default_name(self._services.registries.image_sources, source, rest), "an image"
+        )
         with self._services.locks.hold("pull", f"image {name}", cancelled=self._op.cancelled):
             there = self.find_image(name)
             if there is not None:
@@ -110,7 +112,9 @@ class Catalogue:
     def pull_kernel(self, reference: str, name: str | None) -> Kernel:
         """Get a kernel; ConflictError when its name is taken, before anything is fetched."""
         source, rest = self._resolve_source(self._services.registries.kernel_sources, reference, "kernel")
-        name = check_ref_name(name or source.default_name(rest), "a kernel")
+        name = check_ref_name(
+            name or _default_name(self._services.registries.kernel_sources, source, rest), "a kernel"
+        )
         with self._services.locks.hold("pull", f"kernel {name}", cancelled=self._op.cancelled):
             there = self.find_kernel(name)
             if there is not None:
@@ -127,15 +131,20 @@ class Catalogue:
         scheme, colon, rest = reference.partition(":")
         if colon:
             source = sources.resolve(scheme)
-            source.default_name(rest)
+            _default_name(sources, source, rest)
             return source, rest
-        for source in sources.values():
-            for known in source.known:
-                if source.default_name(known) == reference:
-                    return source, known
+        table = known_names(sources)
+        found = table.get(reference, [])
+        if len({source.scheme for source, _ in found}) > 1:
+            choices = [f"{source.scheme}:{known}" for source, known in found]
+            raise ConflictError(
+                f"{' and '.join(choices)} are both called '{reference[:80]}'",
+                hint=f"say which: {' or '.join(choices)}",
+            )
+        if found:
+            return found[0]
         stored = self._services.database.images() if what == "image" else self._services.database.kernels()
-        names = {thing.name for thing in stored}
-        names |= {source.default_name(known) for source in sources.values() for known in source.known}
+        names = {thing.name for thing in stored} | set(table)
         raise NotFoundError(
             f"there is no {what} '{reference[:80]}'",
             hint=unknown_hint(reference, names, f"see: banger {what} list"),
@@ -209,21 +218,70 @@ class Catalogue:
         (target / "manifest.json").write_text(record.model_dump_json(indent=1))
         make_private(directory.parent)
         database = self._services.database
-        known: list[Image | Kernel] = [*database.images(), *database.kernels()]
-        if any(other.digest == record.digest for other in known):
-            raise ConflictError(f"the same content is in the store as '{_name_of(known, record.digest)}'")
-        if directory.exists():
-            remove_tree(directory)
         os.sync()
-        target.rename(directory)
+        with self._services.locks.hold("publish", cancelled=self._op.cancelled):
+            known: list[Image | Kernel] = [*database.images(), *database.kernels()]
+            if any(other.digest == record.digest for other in known):
+                raise ConflictError(f"the same content is in the store as '{_name_of(known, record.digest)}'")
+            if directory.exists():
+                remove_tree(directory)
+            target.rename(directory)
+            try:
+                if isinstance(record, Image):
+                    database.add_image(record)
+                else:
+                    database.add_kernel(record)
+            except BaseException:
+                remove_tree(directory)
+                raise
+
+
+def known_names(sources: Registry[S]) -> dict[str, list[tuple[S, str]]]:
+    """Return what the sources suggest, by name: each with its source and reference, several where names clash.
+
+    A source that fails is left out and logged: the others' names work without it.
+    """
+    table: dict[str, list[tuple[S, str]]] = {}
+    for source in sources.values():
         try:
-            if isinstance(record, Image):
-                database.add_image(record)
-            else:
-                database.add_kernel(record)
-        except BaseException:
-            remove_tree(directory)
-            raise
+            names = [(_default_name(sources, source, known), known) for known in source.known]
+        except BangerError as error:
+            log.warning("%s '%s' is left out: %s", sources.noun, source.scheme, error)
+            continue
+        for name, known in names:
+            table.setdefault(name, []).append((source, known))
+    return table
+
+
+def available_names(sources: Registry[S]) -> tuple[str, ...]:
+    """Return what can be pulled as it is to be typed: by name, or by whole references where a name clashes."""
+    names: list[str] = []
+    for name, found in known_names(sources).items():
+        clash = len({source.scheme for source, _ in found}) > 1
+        names += [f"{source.scheme}:{known}" for source, known in found] if clash else [name]
+    return tuple(sorted(names))
+
+
+def _default_name(sources: Registry[S], source: S, reference: str) -> str:
+    """Ask a source what a reference is called; whatever is wrong with its answer is the plugin's error."""
+    try:
+        name = source.default_name(reference)
+    except BangerError:
+        raise
+    except Exception as error:
+        raise _broken(sources, source, f"{type(error).__name__}: {error}") from error
+    if not isinstance(name, str):
+        raise _broken(sources, source, f"default_name returned {type(name).__name__}, not a name")
+    return name
+
+
+def _broken(sources: Registry[S], source: S, reason: str) -> PluginError:
+    plugin = sources.owner(source.scheme)
+    return PluginError(
+        f"{sources.noun} '{source.scheme}' of plugin '{plugin}' failed: {reason}",
+        hint=f"report it to plugin {plugin}",
+        plugin=plugin,
+    )
 
 
 class _Staging:

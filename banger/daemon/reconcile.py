@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from pathlib import Path
 
+from banger.daemon.background import in_thread
 from banger.daemon.pulls import content_dir, remove_tree
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process
@@ -15,16 +18,18 @@ from banger.model.vm import Vm, VmState
 log = logging.getLogger(__name__)
 
 
-def reconcile(services: Services) -> None:
-    """Look at every program, VM and directory; one that fails never stops the others."""
-    if killed := kill_leftovers(services.paths.journal):
+async def reconcile(services: Services) -> None:
+    """Look at every program, VM and directory; VMs side by side, and one that fails never stops the others."""
+    if killed := await in_thread(services, kill_leftovers, services.paths.journal):
         log.info("ended %d programs that the last daemon left running", killed)
-    for vm in services.database.vms():
-        try:
-            _reconcile_vm(services, vm)
-        except Exception:
-            log.exception("%s could not be reconciled", vm.name)
-    _remove_orphans(services)
+    vms = await in_thread(services, services.database.vms)
+    done = await asyncio.gather(
+        *(in_thread(services, _reconcile_vm, services, vm) for vm in vms), return_exceptions=True
+    )
+    for vm, outcome in zip(vms, done, strict=True):
+        if isinstance(outcome, BaseException):
+            log.error("%s could not be reconciled", vm.name, exc_info=outcome)
+    await in_thread(services, _remove_orphans, services)
 
 
 def _reconcile_vm(services: Services, vm: Vm) -> None:
@@ -47,19 +52,30 @@ def _reconcile_vm(services: Services, vm: Vm) -> None:
 
 
 def _remove_orphans(services: Services) -> None:
-    """Remove directories of ours that no row owns: half-made pulls, VMs whose delete was cut off."""
+    """Remove what no row owns: half-made pulls, sockets of VMs that are gone.
+
+    A VM's directory goes before its row, so one without a row means that the database was lost: it is kept.
+    """
     paths, database = services.paths, services.database
     vms = database.vms()
-    owned = {paths.vms / vm.id for vm in vms} | {paths.sockets / vm.id[:8] for vm in vms}
-    owned |= {paths.daemon_socket, paths.stream_socket}
+    for entry in paths.vms.iterdir():
+        if entry.name not in {vm.id for vm in vms}:
+            log.error("%s belongs to no VM the database knows; it is kept", entry)
+    owned = {paths.sockets / vm.id[:8] for vm in vms} | {paths.daemon_socket, paths.stream_socket}
     owned |= {content_dir(paths.images, image.digest) for image in database.images()}
     owned |= {content_dir(paths.kernels, kernel.digest) for kernel in database.kernels()}
-    for base in (paths.vms, paths.sockets, paths.images, paths.kernels, paths.staging):
+    for base in (paths.sockets, paths.images, paths.kernels, paths.staging):
         for entry in base.iterdir():
-            if entry in owned:
-                continue
-            log.info("removing %s, which nothing refers to", entry)
-            if entry.is_dir() and not entry.is_symlink():
-                remove_tree(entry)
-            else:
-                entry.unlink(missing_ok=True)
+            if entry not in owned:
+                _remove_orphan(entry)
+
+
+def _remove_orphan(entry: Path) -> None:
+    log.info("removing %s, which nothing refers to", entry)
+    try:
+        if entry.is_dir() and not entry.is_symlink():
+            remove_tree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    except OSError as error:
+        log.error("%s could not be removed: %s", entry, error)

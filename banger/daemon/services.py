@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from banger.config.paths import Paths
 from banger.config.settings import PluginSettings, Settings
 from banger.daemon.context import OperationTable
+from banger.daemon.declared import check_declared, check_schemas
 from banger.daemon.locks import Locks
 from banger.host.command import Commands, HostCommands
 from banger.host.disk import Disks, HostDisks
@@ -91,13 +93,16 @@ class Registries:
 
 
 def fill_registries(plugins: Plugins) -> Registries:
-    """Call every declare hook; a plugin whose values clash or whose steps cannot be ordered is taken out."""
+    """Call every declare hook; a plugin whose values are no such values, clash or cannot be ordered is taken out."""
     registries = Registries()
     for noun, registry in registries.by_noun().items():
         for plugin, value in plugins.declared(noun):
             if plugin not in plugins.loaded:
                 continue
             try:
+                check_declared(noun, value)
+                if noun == "operations" and not plugins.loaded[plugin].found.builtin:
+                    check_schemas(value)  # ours have them, and it takes a while
                 registry.add(value, plugin)
             except Exception as error:
                 plugins.fail(plugins.loaded[plugin].found, str(error))
@@ -162,6 +167,10 @@ class Services:
     streams: Streams = field(init=False)
     #: Operations under way; referenced here so that they are not collected.
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    #: What else runs in threads, started by nobody's call: take-downs of VMs that ended by themselves.
+    background: set[asyncio.Future[Any]] = field(default_factory=set)
+    #: VM id -> what interrupts the start that is under way.
+    starting: dict[str, threading.Event] = field(default_factory=dict)
     #: Set to end the daemon.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
 from banger.daemon.pulls import content_dir
 from banger.daemon.services import Services
-from banger.errors import NotFoundError, VmmError
+from banger.errors import NotFoundError, PluginError, StartError, VmmError
 from banger.model.capability import Capability
 from banger.model.image import Image, Kernel
 from banger.model.network import NetAttachment, NetworkMode
@@ -41,13 +42,17 @@ def vm_paths(services: Services, vm: Vm) -> VmPaths:
     )
 
 
-def open_handles(services: Services, vm: Vm) -> Handles:
-    """Return a VM's handles, from its file or, when that is lost, from the copy in its row."""
+def open_handles(services: Services, vm: Vm, *, lenient: bool = False) -> Handles:
+    """Return a VM's handles, from its file or, when that is lost, from the copy in its row.
+
+    :param lenient: when both are unusable, return none at all instead of raising StoreError.
+    """
     database = services.database
     return Handles(
         services.paths.vms / vm.id / "handles.json",
         lambda content: database.set_handles(vm.id, content),
         database.handles(vm.id),
+        lenient=lenient,
     )
 
 
@@ -62,12 +67,20 @@ def undo_factory(services: Services, vm: Vm) -> Callable[[Section], UndoContext]
 
 
 def running_process(services: Services, vm: Vm, handles: Handles) -> int | None:
-    """Return the process id of a VM's live VMM, or None."""
+    """Return the process id of a VM's live VMM, or None.
+
+    :raises PluginError: the VMM it was started with is not loaded, so nobody can tell.
+    """
     section = handles.find("boot")
-    if section is None:
+    if section is None or "vmm" not in section.data:
         return None
-    vmm = services.registries.vmms.get(str(section.data.get("vmm", vm.spec.vmm)))
-    return vmm.find_process(section.data, vm.id) if vmm is not None else None
+    vmm = services.registries.vmms.get(str(section.data["vmm"]))
+    if vmm is None:
+        raise PluginError(
+            f"the vmm '{section.data['vmm']}' that '{vm.name}' was started with is not loaded",
+            hint="see: banger plugins list; install or enable the plugin that has it",
+        )
+    return vmm.find_process(section.data, vm.id)
 
 
 class Start:
@@ -88,6 +101,7 @@ class Start:
             for name, options in sorted(vm.spec.capabilities.items())
         )
         self.attachment: NetAttachment | None = None
+        self.interrupt = threading.Event()
 
     def run(self) -> dict[str, float]:
         """Run the plan; seconds per step. On failure everything run is taken back before this raises."""
@@ -96,18 +110,24 @@ class Start:
         make_private(self.paths.sockets)
         plan = services.registries.plan(self.vm.spec.capabilities)
         self.handles = open_handles(services, self.vm)
-        return run_plan(
-            plan,
-            self.handles,
-            self.op.op_id,
-            lambda owned, section: StepContext(self, owned, section),
-            undo_factory(services, self.vm),
-            forget=self.first,
-        )
+        services.starting[self.vm.id] = self.interrupt
+        try:
+            return run_plan(
+                plan,
+                self.handles,
+                self.op.op_id,
+                lambda owned, section: StepContext(self, owned, section),
+                undo_factory(services, self.vm),
+                forget=self.first,
+            )
+        finally:
+            services.starting.pop(self.vm.id, None)
 
     def watch(self) -> None:
         """Raise when waiting for the guest makes no sense any more."""
         self.op.check_cancelled()
+        if self.interrupt.is_set():
+            raise StartError("the start was interrupted: the VM is being killed or deleted")
         if running_process(self.op.services, self.vm, self.handles) is None:
             said = last_words(self.paths.console)
             raise VmmError(

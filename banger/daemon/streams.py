@@ -73,6 +73,11 @@ class Streams:
         self._tickets[token] = Ticket(vm_id, socket, request, name, now + TOKEN_SECONDS, abandoned)
         return token
 
+    def waiting(self) -> int:
+        """Return how many tokens are still good: each may become a stream any moment."""
+        now = time.monotonic()
+        return sum(ticket.deadline > now for ticket in self._tickets.values())
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection of ``stream.sock``."""
         record: OperationRecord | None = None
@@ -124,12 +129,14 @@ class Streams:
         down = asyncio.create_task(_guest_to_client(stream, writer))
         try:
             await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-            if down.done():
-                down.result()
-            else:
+            ended = down.done() and not isinstance(down.exception(), ConnectionError)
+            if not ended:
                 log.info("the client of %s went away", ticket.name)
                 if ticket.abandoned is not None:
                     ticket.abandoned()
+            if ended:
+                down.result()
+            elif up.done():
                 up.result()
         finally:
             for task in (up, down):

@@ -58,3 +58,15 @@ def save_vm(services: Services, vm: Vm, **changes: Any) -> Vm:
 def log_event(plugin: str, error: BaseException) -> None:
     """Log an event hook that failed."""
     log.error("an event hook of plugin %s failed", plugin, exc_info=error)
+
+
+def is_down(services: Services, vm: Vm) -> bool:
+    """Tell whether there is nothing to stop: the VM is down and holds nothing."""
+    return vm.state in (VmState.STOPPED, VmState.CREATED, VmState.ERROR) and not holds_anything(services, vm)
+
+
+def interrupt_start(services: Services, vm_id: str) -> None:
+    """End a start that is under way, so that whoever takes the VM down does not wait for its guest."""
+    interrupt = services.starting.get(vm_id)
+    if interrupt is not None:
+        interrupt.set()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 
+from banger.daemon.background import run_in_background
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import finish_stop, log_event
+from banger.errors import BangerError
 from banger.model.vm import VmState
 from banger.start.console import last_words
 
@@ -16,20 +18,23 @@ log = logging.getLogger(__name__)
 
 def watch_vmm(services: Services, vm_id: str) -> None:
     """Wait for the end of a running VM's process, without polling; on the loop."""
-    vm = services.database.vm(vm_id)
-    pid = running_process(services, vm, open_handles(services, vm)) if vm is not None else None
     try:
+        vm = services.database.vm(vm_id)
+        pid = running_process(services, vm, open_handles(services, vm)) if vm is not None else None
         pidfd = os.pidfd_open(pid) if pid is not None else None
     except ProcessLookupError:
         pidfd = None
+    except BangerError as error:
+        log.error("VM %s is not watched: %s", vm_id, error)
+        return
     if pidfd is None:
-        services.loop.run_in_executor(services.pool, note_ended, services, vm_id)
+        run_in_background(services, note_ended, services, vm_id)
         return
 
     def ended() -> None:
         services.loop.remove_reader(pidfd)
         os.close(pidfd)
-        services.loop.run_in_executor(services.pool, note_ended, services, vm_id)
+        run_in_background(services, note_ended, services, vm_id)
 
     services.loop.add_reader(pidfd, ended)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = ["AgentInfo", "GuestChannel", "GuestRefusal", "GuestStream"]
 
 _READ = 256 * 1024
 _RETRY = 0.02
+#: A guest that takes nothing for this long, while bytes wait for it, loses its channel.
+_STALL = 5.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class AgentInfo:
     @classmethod
     def from_json(cls, info: dict[str, Any]) -> AgentInfo:
         def text(key: str) -> str:
-            return str(info.get(key, ""))[:1000]
+            return wire.clean_text(info.get(key), 1000)
 
         return cls(text("version"), text("commit"), text("state"), text("boot_id"), text("message") or None)
 
@@ -51,6 +54,8 @@ class GuestChannel:
         self._parser = wire.Parser()
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pump: asyncio.Task[None] | None = None
+        self._written = self._taken = 0
+        self._taken_at = 0.0
         self.info = AgentInfo("", "", "", "")
         self.closed: asyncio.Future[GuestError] = asyncio.get_running_loop().create_future()
 
@@ -110,7 +115,7 @@ class GuestChannel:
             data = rest
             while True:
                 for frame in self._parser.feed(data):
-                    await self._dispatch(frame)
+                    self._dispatch(frame)
                 data = await self._reader.read(_READ)
                 if not data:
                     break
@@ -138,7 +143,7 @@ class GuestChannel:
             self._ready.set_exception(GuestError(f"the guest did not boot: {message or 'no reason given'}"))
             self._ready.exception()  # it may be asked for late, or never
 
-    async def _dispatch(self, frame: Frame) -> None:
+    def _dispatch(self, frame: Frame) -> None:
         if frame.type == wire.EVENT:
             self._take_event(frame.json())
             return
@@ -150,9 +155,7 @@ class GuestChannel:
         try:
             stream._take(frame)
         except GuestError as error:
-            stream._fail(error)
-            self._forget(stream.id)
-            await self._write(Frame(wire.CLOSE, stream.id))
+            stream._abandon(error)
             return
         if frame.type in wire.FINAL:
             self._forget(stream.id)
@@ -161,23 +164,49 @@ class GuestChannel:
         if event.get("event") == "ready" and not self._ready.done():
             self._ready.set_result(None)
         elif event.get("event") == "boot-failed":
-            self._fail_boot(str(event.get("message", ""))[:1000])
+            self._fail_boot(wire.clean_text(event.get("message"), 1000))
 
     def _forget(self, stream: int) -> None:
         self._streams.pop(stream, None)
 
-    async def _write(self, frame: Frame) -> None:
-        if self.closed.done():
-            raise self.closed.result()
-        self._writer.write(wire.encode(frame))
-        try:
-            await self._writer.drain()
-        except OSError as error:
-            raise GuestError(f"the guest's channel broke: {error}") from error
+    def _post(self, frame: Frame) -> None:
+        """Put a frame behind what waits to be sent, without waiting; see :meth:`_drain`."""
+        self._check_open()
+        data = wire.encode(frame)
+        self._writer.write(data)
+        self._written += len(data)
 
-    async def _start(self, op: str, fields: dict[str, Any]) -> GuestStream:
+    def _check_open(self) -> None:
+        """Raise when the channel is lost, which it is once the guest has taken nothing for too long."""
+        if not self.closed.done():
+            now, waiting = time.monotonic(), self._writer.transport.get_write_buffer_size()
+            taken = self._written - waiting
+            if not waiting or taken != self._taken:
+                self._taken, self._taken_at = taken, now
+            elif now - self._taken_at >= _STALL:
+                self._lose(GuestError(f"the guest took nothing from its channel for {_STALL:g} s"))
         if self.closed.done():
             raise self.closed.result()
+
+    async def _drain(self) -> None:
+        """Wait until the guest has taken enough of what was posted."""
+        while True:
+            self._check_open()
+            try:
+                async with asyncio.timeout(_STALL / 4):
+                    await self._writer.drain()
+                return
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise GuestError(f"the guest's channel broke: {error}") from error
+
+    async def _write(self, frame: Frame) -> None:
+        self._post(frame)
+        await self._drain()
+
+    def _start(self, op: str, fields: dict[str, Any]) -> GuestStream:
+        self._check_open()
         if len(self._streams) >= wire.MAX_STREAMS:
             raise GuestError(f"this guest has {wire.MAX_STREAMS} open streams already")
         payload = wire.encode_json({"op": op, **fields})
@@ -187,35 +216,33 @@ class GuestChannel:
                 hint="pass long data through standard input or a file",
             )
         stream = GuestStream(self, self._next_id, op)
+        self._post(Frame(wire.OPEN, stream.id, 0, payload))
         self._next_id += 1
         self._streams[stream.id] = stream
-        await self._write(Frame(wire.OPEN, stream.id, 0, payload))
         return stream
 
     async def _answer(
         self, op: str, kind: int, timeout: float, fields: dict[str, Any]
     ) -> tuple[GuestStream, Frame]:
-        stream: GuestStream | None = None
+        stream = self._start(op, fields)
         try:
             async with asyncio.timeout(timeout):
-                stream = await self._start(op, fields)
+                await self._drain()
                 frame = await stream.read_frame()
         except TimeoutError:
-            await self._give_up(stream)
-            raise GuestError(f"the guest agent did not answer {op} within {timeout:g} s") from None
-        except asyncio.CancelledError:
-            await self._give_up(stream)
+            error = GuestError(f"the guest agent did not answer {op} within {timeout:g} s")
+            stream._abandon(error)
+            raise error from None
+        except BaseException:
+            stream._abandon(GuestError(f"the {op} request was given up"))
             raise
         if frame.type == wire.ERROR:
             raise GuestRefusal.from_frame(frame)
         if frame.type != kind:
-            await self._give_up(stream)
-            raise GuestError(f"the guest agent answered {op} with an unexpected {frame.name} frame")
+            error = GuestError(f"the guest agent answered {op} with an unexpected {frame.name} frame")
+            stream._abandon(error)
+            raise error
         return stream, frame
-
-    async def _give_up(self, stream: GuestStream | None) -> None:
-        if stream is not None and not self.closed.done():
-            await stream.close()
 
     async def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
         """Ask once, get one JSON object; a refusal is a :class:`GuestRefusal` with the agent's code."""
@@ -225,7 +252,11 @@ class GuestChannel:
     async def open(self, op: str, *, timeout: float = 10, **fields: Any) -> GuestStream:
         """Open a stream; returns once the agent has accepted it."""
         stream, frame = await self._answer(op, wire.ACCEPT, timeout, fields)
-        stream.accept = frame.json()
+        try:
+            stream.accept = frame.json()
+        except GuestError as error:
+            stream._abandon(error)
+            raise
         return stream
 
     async def wait_ready(self, timeout: float) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
-import re
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from banger.errors import KernelError
 
@@ -100,35 +98,3 @@ def _decompress_zstd(data: bytes) -> bytes:
             return file.read(MAX_MODULE + 1)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
-
-
-def make_modules_dep(root: Path, names: Sequence[str]) -> str:
-    """The lines of a modules.dep for these modules and all they need, read from the modules below ``root``.
-
-    Distribution packages do not ship modules.dep (``depmod`` makes it on installation, and a host need not have
-    depmod), so this reads what depmod reads: the ``depends=`` entry of each module.
-    """
-    paths = {
-        module_name(path.name): path.relative_to(root).as_posix()
-        for path in sorted(root.rglob("*.ko*"))
-        if path.name.endswith(_SUFFIXES)
-    }
-    lines: dict[str, str] = {}
-    waiting = [module_name(name) for name in names]
-    while waiting:
-        key = waiting.pop()
-        if key in lines or key not in paths:
-            continue
-        needs = read_depends(paths[key], (root / paths[key]).read_bytes())
-        missing = [need for need in needs if need not in paths]
-        if missing:
-            raise KernelError(f"the module {key} needs {missing[0]}, which this kernel does not have")
-        lines[key] = f"{paths[key]}: {' '.join(paths[need] for need in needs)}\n"
-        waiting += needs
-    return "".join(lines.values())
-
-
-def read_depends(path: str, data: bytes) -> list[str]:
-    """The names in the ``depends=`` entry of a module's .modinfo section."""
-    found = re.search(rb"\0depends=([\w,-]*)\0", decompress_module(path, data))
-    return [module_name(name) for name in found[1].decode("ascii").split(",") if name] if found else []

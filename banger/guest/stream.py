@@ -1,11 +1,10 @@
-"""One stream of a guest channel, and running a command over one."""
+"""One stream of a guest channel."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from banger.errors import GuestError
@@ -29,8 +28,8 @@ class GuestRefusal(GuestError):
     @classmethod
     def from_frame(cls, frame: Frame) -> GuestRefusal:
         problem = frame.json()
-        code = str(problem.get("code", "failed"))[:64]
-        return cls(str(problem.get("message", code))[:2000], code=code)
+        code = wire.clean_text(problem.get("code"), 64) or "failed"
+        return cls(wire.clean_text(problem.get("message"), 2000) or code, code=code)
 
 
 class GuestStream:
@@ -146,79 +145,14 @@ class GuestStream:
         await self.send_frame(Frame(wire.EOF, self.id, channel))
 
     async def close(self) -> None:
-        """Abandon the stream: its process gets SIGHUP."""
+        """Abandon the stream: its process gets SIGHUP. Never waits for the guest."""
+        self._abandon(GuestError(f"the stream of {self._op} was closed"))
+
+    def _abandon(self, reason: GuestError) -> None:
+        """Fail with this reason and tell the guest, unless the stream has ended or failed before."""
+        self._channel._forget(self.id)
         if self._finished or self._error is not None:
             return
-        self._fail(GuestError(f"the stream of {self._op} was closed"))
-        self._channel._forget(self.id)
-        await self._channel._write(Frame(wire.CLOSE, self.id))
-
-
-@dataclass(frozen=True)
-class CompletedGuestCommand:
-    """How a command in the guest ended. ``exit_code`` is 128 + n after signal n."""
-
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
-
-
-async def run_command(
-    channel: GuestChannel,
-    argv: Sequence[str],
-    *,
-    input: bytes = b"",
-    env: Mapping[str, str] | None = None,
-    cwd: str | None = None,
-    user: str | int | None = None,
-    timeout: float,
-    max_output: int,
-) -> CompletedGuestCommand:
-    """Run a command to its end and keep what it printed, bounded in time and size."""
-    fields: dict[str, Any] = {"argv": list(argv), "env": dict(env or {}), "cwd": cwd, "user": user}
-    stream: GuestStream | None = None
-    try:
-        async with asyncio.timeout(timeout):
-            stream = await channel.open("exec", timeout=timeout, **fields)
-            return await _collect(stream, input, max_output)
-    except TimeoutError:
-        raise GuestError(f"'{argv[0]}' did not end within {timeout:g} s in the guest") from None
-    finally:
-        if stream is not None and not channel.closed.done():
-            await stream.close()
-
-
-async def _collect(stream: GuestStream, input: bytes, max_output: int) -> CompletedGuestCommand:
-    output = {wire.STDOUT: bytearray(), wire.STDERR: bytearray()}
-    feeder = asyncio.create_task(_feed(stream, input))
-    try:
-        while True:
-            frame = await stream.read_frame()
-            if frame.type == wire.DATA:
-                output[frame.flags] += frame.payload
-                if sum(map(len, output.values())) > max_output:
-                    raise GuestError(f"a command in the guest printed more than {max_output} bytes")
-                await stream.grant(frame)
-            elif frame.type == wire.ERROR:
-                raise GuestRefusal.from_frame(frame)
-            elif frame.type == wire.EXIT:
-                code = exit_code(frame.json())
-                return CompletedGuestCommand(code, bytes(output[wire.STDOUT]), bytes(output[wire.STDERR]))
-    finally:
-        feeder.cancel()
-        await asyncio.gather(feeder, return_exceptions=True)
-
-
-async def _feed(stream: GuestStream, data: bytes) -> None:
-    await stream.send_data(data)
-    await stream.send_eof()
-
-
-def exit_code(end: Mapping[str, Any]) -> int:
-    """The shell's number for the JSON of an EXIT frame."""
-    code, signal = end.get("code"), end.get("signal")
-    if isinstance(signal, int) and 0 < signal < 128:
-        return 128 + signal
-    if isinstance(code, int) and 0 <= code < 256:
-        return code
-    raise GuestError("the guest agent sent an exit status that makes no sense")
+        self._fail(reason)
+        with contextlib.suppress(GuestError):  # the channel is lost
+            self._channel._post(Frame(wire.CLOSE, self.id))

@@ -125,6 +125,16 @@ def decode_json(payload: bytes) -> dict[str, Any]:
     return value
 
 
+def clean_text(value: object, limit: int) -> str:
+    """What a guest said, fit for messages and logs: at most ``limit`` printable characters, ``?`` for any other.
+
+    Valid UTF-8 in particular: a lone surrogate is not printable. What is no string at all becomes the empty one.
+    """
+    if not isinstance(value, str):
+        return ""
+    return "".join(char if char.isprintable() else "?" for char in value[:limit])
+
+
 def credit(stream: int, amount: int) -> Frame:
     return Frame(CREDIT, stream, 0, amount.to_bytes(4, "big"))
 

@@ -131,9 +131,8 @@ class HostCommands:
         finally:
             if input is not None and stdin is not None:
                 stdin.close()
-        with self._noted(process.pid):
-            followed = _Followed(process, line[0], timeout, cancelled)
-            followed.finish()
+        followed = _Followed(process, line[0], timeout, cancelled)
+        followed.finish(self._noted(process.pid))
         done = Completed(tuple(line), process.returncode, bytes(followed.stdout), bytes(followed.stderr))
         if check and done.status != 0:
             raise failed_program(done)
@@ -145,11 +144,17 @@ class HostCommands:
             yield
             return
         note = self._journal / f"{pid}.{process_start_time(pid)}"
-        note.touch(mode=0o600)
+        try:
+            note.touch(mode=0o600)
+        except OSError as error:
+            raise HostError(
+                f"{note} cannot be written: {error.strerror}", hint="check free space: df -h"
+            ) from error
         try:
             yield
         finally:
-            note.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one that stays names a process that is gone
+                note.unlink()
 
 
 def kill_leftovers(journal: Path) -> int:
@@ -192,22 +197,14 @@ class _Followed:
         self._cancelled = cancelled
         self._asked = 0.0
 
-    def finish(self) -> None:
-        """Read until both streams and the process have ended; kill its group when that is not to be."""
+    def finish(self, noted: contextlib.AbstractContextManager[None]) -> None:
+        """Read until both streams and the process have ended; kill its group when that is not to be.
+
+        :param noted: holds for as long as the process runs; when it cannot be entered, the process does not run on.
+        """
         try:
-            with selectors.DefaultSelector() as selector:
-                for stream, keep in (
-                    (self._process.stdout, self._keep_first),
-                    (self._process.stderr, self._keep_last),
-                ):
-                    if stream is not None:
-                        selector.register(stream, selectors.EVENT_READ, keep)
-                while selector.get_map():
-                    self._read(selector)
-            while self._process.poll() is None:
-                self._check()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(self._patience())
+            with noted:
+                self._follow()
         except BaseException:
             self._kill()
             raise
@@ -215,6 +212,21 @@ class _Followed:
             for stream in (self._process.stdout, self._process.stderr):
                 if stream is not None:
                     stream.close()
+
+    def _follow(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for stream, keep in (
+                (self._process.stdout, self._keep_first),
+                (self._process.stderr, self._keep_last),
+            ):
+                if stream is not None:
+                    selector.register(stream, selectors.EVENT_READ, keep)
+            while selector.get_map():
+                self._read(selector)
+        while self._process.poll() is None:
+            self._check()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(self._patience())
 
     def _read(self, selector: selectors.BaseSelector) -> None:
         for key, _ in selector.select(self._patience()):

@@ -83,6 +83,27 @@ def _wait_gone(pidfd: int, pid: int, patience: float) -> bool:
     return gone
 
 
+def inheritable_descriptors() -> list[int]:
+    """Return the open descriptors from 3 on that a program started now would get: not ours, which all close on exec."""
+    found = []
+    for entry in list((_PROC / "self/fd").iterdir()):
+        try:
+            if int(entry.name) > 2 and os.get_inheritable(int(entry.name)):
+                found.append(int(entry.name))
+        except OSError:  # closed meanwhile, as the one that read the directory is
+            continue
+    return sorted(found)
+
+
+def close_inherited() -> None:
+    """Close what the caller of a program left open in it, from 3 on; the very first thing that a daemon does.
+
+    A lock or the end of a pipe that stays open in a daemon is held for the daemon's life.
+    """
+    for descriptor in inheritable_descriptors():
+        os.close(descriptor)
+
+
 def reap_process(pid: int) -> None:
     """Collect the status of a process that ended, if it was our child."""
     try:

@@ -67,8 +67,3 @@ class Vm(BaseModel):
     last_error: str | None = None
     #: Seconds that each stage of the last start took, in order.
     timings: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def short_id(self) -> str:
-        """The first 12 digits of the id, enough for people."""
-        return self.id[:12]

@@ -121,3 +121,5 @@ class Vmm:
     find_process: Callable[[Mapping[str, Any], str], int | None]
     kill: Callable[[UndoContext], None]
     checks: tuple[Check, ...] = ()
+    #: What a running VM's VMM says of it, in words, asked with the directory of its sockets; at most a few seconds.
+    status: Callable[[Path], str] | None = None

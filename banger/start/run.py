@@ -105,10 +105,11 @@ def _take_back(
             if function is not None:
                 function(undo_for(section))
             done(section)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("%s of step %s (plugin %s) failed", what, section.step, section.plugin)
-            error.add_note(f"in the {what} of step '{section.step}' of plugin '{section.plugin}'")
-            failures.append(error)
+            failure = error if isinstance(error, Exception) else PluginError(f"it called sys.exit({error})")
+            failure.add_note(f"in the {what} of step '{section.step}' of plugin '{section.plugin}'")
+            failures.append(failure)
     return failures
 
 
@@ -141,5 +142,5 @@ def _quiesce(step: StartStep, ctx: UndoContext) -> None:
     try:
         if step.quiesce is not None:
             step.quiesce(ctx)
-    except Exception:
+    except (Exception, SystemExit):
         log.exception("quiesce of step %s failed", step.name)

@@ -9,11 +9,10 @@ import hashlib
 import json
 import shutil
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
-from banger.errors import GuestError, HostError
+from banger.errors import GuestError, HostError, PluginError
 from banger.model.capability import GuestMount
 from banger.model.check import CheckStatus
 from banger.model.vmm import Drive, LaunchSpec, VmmProbe
@@ -47,9 +46,12 @@ def check_host(ctx: StartContext) -> None:
 def make_root_disk(ctx: StartContext) -> None:
     """Make the private copy-on-write view of the image, at the first start only."""
     overlay = _root_disk(ctx.paths.directory)
-    if ctx.recorded().get("made") and overlay.exists():
+    if ctx.recorded().get("made"):
+        if not overlay.exists():
+            raise HostError(f"the root disk {overlay} is gone", hint=f"banger vm delete {ctx.vm.name}")
         return
     ctx.record("path", str(overlay))
+    overlay.unlink(missing_ok=True)  # half-made by a start that was cut off
     ctx.disks.make_overlay(overlay, ctx.paths.rootfs, ctx.vm.spec.overlay_mib)
     ctx.record("made", True)
 
@@ -71,8 +73,10 @@ def prepare_network(ctx: StartContext) -> None:
 
 def release_network(ctx: UndoContext) -> None:
     """Let the network mode take it back."""
-    mode = ctx.networks.get(str(ctx.section.get("mode", ctx.vm.spec.network)))
-    if mode is not None:
+    if "mode" in ctx.section:
+        mode = ctx.networks.get(str(ctx.section["mode"]))
+        if mode is None:
+            raise _not_loaded("network", str(ctx.section["mode"]), ctx.vm.name)
         mode.release(ctx)
 
 
@@ -90,11 +94,19 @@ def boot(ctx: StartContext) -> None:
 
 def kill_vmm(ctx: UndoContext) -> None:
     """End the VMM, whatever state it is in."""
-    vmm = ctx.vmms.get(str(ctx.section.get("vmm", ctx.vm.spec.vmm)))
-    if vmm is not None:
+    if "vmm" in ctx.section:
+        vmm = ctx.vmms.get(str(ctx.section["vmm"]))
+        if vmm is None:
+            raise _not_loaded("vmm", str(ctx.section["vmm"]), ctx.vm.name)
         vmm.kill(ctx)
     (ctx.paths.directory / "initrd").unlink(missing_ok=True)
-    (ctx.paths.directory / "vmlinuz").unlink(missing_ok=True)
+
+
+def _not_loaded(what: str, name: str, vm: str) -> PluginError:
+    return PluginError(
+        f"the {what} '{name}' that '{vm}' holds something of is not loaded",
+        hint="see: banger plugins list; install or enable the plugin that has it",
+    )
 
 
 def _launch_spec(ctx: StartContext, probe: VmmProbe) -> LaunchSpec:
@@ -229,11 +241,6 @@ def _fresh() -> dict[str, Any]:
     import secrets
 
     return {"clock_ns": time.time_ns(), "seed": base64.b64encode(secrets.token_bytes(64)).decode()}
-
-
-def new_uuid() -> str:
-    """Return a random UUID for a file system."""
-    return str(uuid.uuid4())
 
 
 SPINE = (

@@ -11,6 +11,7 @@ its undo has succeeded; a section with data stays after that only for steps that
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from banger.errors import StoreError
+
+log = logging.getLogger(__name__)
 
 _VERSION = 1
 
@@ -45,14 +48,27 @@ class Handles:
     """The handles of one VM.
 
     :param mirror: called with the whole content after each write, to keep a copy in the VM's row.
+    :param fallback: that copy, for when the file is lost or damaged.
+    :param lenient: begin with no section, rather than raise, when neither can be read: for a delete by force.
+    :raises StoreError: neither can be read, or a newer banger wrote them.
     """
 
     def __init__(
-        self, path: Path, mirror: Callable[[dict[str, Any]], None], fallback: dict[str, Any] | None = None
+        self,
+        path: Path,
+        mirror: Callable[[dict[str, Any]], None],
+        fallback: dict[str, Any] | None = None,
+        *,
+        lenient: bool = False,
     ) -> None:
         self._path = path
         self._mirror = mirror
-        self.sections: list[Section] = _parse(path, fallback or {})
+        try:
+            self.sections: list[Section] = _load(path, fallback or {})
+        except StoreError:
+            if not lenient:
+                raise
+            self.sections = []
 
     def enter(self, step: str, plugin: str, run: str, *, keep: bool) -> Section:
         """Open a step's section, before the step runs; an earlier one is continued, at the end of the order."""
@@ -112,16 +128,68 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _parse(path: Path, fallback: dict[str, Any]) -> list[Section]:
+#: What the members of a section are. Others are a later banger's and are not looked at.
+_MEMBERS: dict[str, type] = {
+    "step": str,
+    "plugin": str,
+    "run": str,
+    "live": bool,
+    "keep": bool,
+    "made_by": str,
+    "data": dict,
+}
+
+
+def _load(path: Path, fallback: dict[str, Any]) -> list[Section]:
+    """Return the sections of the file, or of its copy when it is lost or damaged; none when there never was one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        content = fallback
+        return _parse(path, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return _parse_copy(path, fallback) if fallback else []
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        if not fallback:
+            raise _damaged(path, error) from error
+        log.warning("%s is damaged, going on with its copy: %s", path, error)
+        return _parse_copy(path, fallback)
+
+
+def _parse_copy(path: Path, fallback: dict[str, Any]) -> list[Section]:
     try:
-        return [Section(**section) for section in content.get("sections", [])]
-    except (TypeError, AttributeError) as error:
+        return _parse(path, fallback)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path} is damaged: {error}", hint="banger vm delete --force removes what it can")
+
+
+def _parse(path: Path, content: Any) -> list[Section]:
+    """Return the sections of a content; ValueError when it is none, StoreError when a newer banger wrote it."""
+    version = content.get("version", _VERSION) if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise ValueError("it has no version")
+    if version > _VERSION:
         raise StoreError(
-            f"{path} is damaged: {error}", hint="banger vm delete --force removes what it can"
-        ) from error
+            f"{path} has version {version}, newer than this banger knows ({_VERSION})",
+            hint="install the newer banger again",
+        )
+    sections = content.get("sections", [])
+    if not isinstance(sections, list):
+        raise ValueError("its sections are no list")
+    return [_parse_section(section) for section in sections]
+
+
+def _parse_section(section: Any) -> Section:
+    if not isinstance(section, dict):
+        raise ValueError("a section is no object")
+    members = {name: section[name] for name in _MEMBERS if name in section}
+    for name, value in members.items():
+        if not isinstance(value, _MEMBERS[name]):
+            raise ValueError(f"{name} of a section is {type(value).__name__}")
+    try:
+        return Section(**members)
+    except TypeError as error:
+        raise ValueError(f"a section is not whole: {error}") from error

@@ -103,7 +103,7 @@ class BangerApp:
             self.services.commands = self._commands
         if self._disks is not None:
             self.services.disks = self._disks
-        await self.services.loop.run_in_executor(self.services.pool, reconcile, self.services)
+        await reconcile(self.services)
         listener = bind_socket(paths.daemon_socket)
         streams = await asyncio.start_unix_server(
             self.services.streams.serve, sock=bind_socket(paths.stream_socket)

@@ -10,6 +10,11 @@ shift 7
 exec 2>&1
 if [ "$kind" = tmpfs ]; then
     mount -t tmpfs -o mode=755,size=2g tmpfs "$work"
+    # mmdebstrap's keyring home lies in /tmp and stays there when it is killed: give it a /tmp of its own.
+    case "$out" in
+        /tmp/*) ;;
+        *) mkdir -m 1777 "$work/tmp" && mount --bind "$work/tmp" /tmp ;;
+    esac
 fi
 root=$work/root
 

@@ -14,7 +14,7 @@ def banger_register_settings() -> list[str]:
 @hookimpl
 def banger_register_vmms() -> list[Vmm]:
     """Declare QEMU."""
-    from banger_vmm_qemu import machine, process
+    from banger_vmm_qemu import machine, process, qmp
     from banger_vmm_qemu.checks import CHECKS
     from banger_vmm_qemu.probe import probe
 
@@ -35,5 +35,6 @@ def banger_register_vmms() -> list[Vmm]:
             find_process=process.find,
             kill=process.kill,
             checks=CHECKS,
+            status=qmp.status,
         )
     ]

@@ -17,6 +17,7 @@ from banger.api import (
     UndoContext,
     VmmError,
     find_process,
+    inheritable_descriptors,
     is_process_alive,
     kill_process,
     process_start_time,
@@ -55,6 +56,7 @@ def _spawn(program: str, argv: list[str], log: Path) -> int:
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), flags, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
+        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inheritable_descriptors()),
     ]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     ignored = [signal.SIGINT, signal.SIGHUP, signal.SIGPIPE]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from banger.api import Drive, GuestConfig, GuestMount, StartContext, UndoContext, VmPaths
+from banger.api import Drive, GuestConfig, GuestMount, HostError, StartContext, UndoContext, VmPaths
 
 #: Namespace of the work disks' UUIDs, so that a VM's is known without being stored.
 _NAMESPACE = uuid.UUID("7d1f0b52-6f6b-4b5e-9d1a-3f7f8a0c2e11")
@@ -16,9 +16,12 @@ _NAMESPACE = uuid.UUID("7d1f0b52-6f6b-4b5e-9d1a-3f7f8a0c2e11")
 def make(ctx: StartContext) -> None:
     """Make the disk at the first start, lazily initialised, filled from the image's work seed."""
     disk = _path(ctx.paths)
-    if ctx.recorded().get("made") and disk.exists():
+    if ctx.recorded().get("made"):
+        if not disk.exists():
+            raise HostError(f"the work disk {disk} is gone", hint=f"banger vm delete {ctx.vm.name}")
         return
     ctx.record("path", str(disk))
+    disk.unlink(missing_ok=True)  # half-made by a start that was cut off
     seed = ctx.paths.image_dir / "work-seed"
     ctx.disks.make_ext4(
         disk,

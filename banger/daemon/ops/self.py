@@ -13,7 +13,7 @@ from banger.build import build_info
 from banger.daemon.context import OperationContext, OperationRecord
 from banger.daemon.starts import open_handles
 from banger.errors import BangerError, ConflictError, UsageError
-from banger.model.check import CheckResult, CheckStatus
+from banger.model.check import Check, CheckStatus
 from banger.model.command import Operation
 from banger.model.vm import VmState
 
@@ -199,7 +199,7 @@ def list_plugins(op: OperationContext, _: Nothing) -> PluginList:
             version=loaded.found.version,
             builtin=loaded.found.builtin,
             state="loaded",
-            summary=(loaded.module.__doc__ or "").strip().splitlines()[0] if loaded.module.__doc__ else "",
+            summary=(loaded.module.__doc__ or "").strip().partition("\n")[0],
         )
         for loaded in plugins.loaded.values()
     ]
@@ -237,21 +237,22 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
             found += [(owned.plugin, check) for check in owned.value.checks]
     lines = [_plugin_line(failed.found.name, failed.reason, failed.hint) for failed in _failed(op)]
     lines += _orphan_lines(op)
-    for plugin, check in found:
-        try:
-            result = check.run(op.services.commands)
-        except BangerError as error:
-            result = CheckResult(CheckStatus.FAIL, error.message, error.hint)
-        except Exception as error:
-            result = CheckResult(
-                CheckStatus.FAIL, f"the check itself failed: {error}", f"report it to plugin {plugin}"
-            )
-        lines.append(
-            CheckLine(
-                name=check.name, status=result.status, detail=result.detail, hint=result.hint, plugin=plugin
-            )
-        )
+    lines += [_run_check(op, plugin, check) for plugin, check in found]
     return Diagnosis(checks=tuple(lines), ok=all(line.status is not CheckStatus.FAIL for line in lines))
+
+
+def _run_check(op: OperationContext, plugin: str, check: Check) -> CheckLine:
+    def line(status: CheckStatus, detail: str, hint: str | None) -> CheckLine:
+        return CheckLine(name=check.name, status=status, detail=detail, hint=hint, plugin=plugin)
+
+    try:
+        result = check.run(op.services.commands)
+        return line(result.status, result.detail, result.hint)
+    except BangerError as error:
+        return line(CheckStatus.FAIL, error.message, error.hint)
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        return line(CheckStatus.FAIL, f"the check itself failed: {said}", f"report it to plugin {plugin}")
 
 
 def _failed(op: OperationContext) -> list[Any]:
@@ -259,20 +260,30 @@ def _failed(op: OperationContext) -> list[Any]:
 
 
 def _orphan_lines(op: OperationContext) -> list[CheckLine]:
-    """Return a line for each VM that holds something of a plugin that is not installed any more."""
+    """Return a line for each VM that holds something of a plugin that is not installed, or nobody knows what."""
     steps = op.services.registries.all_steps()
-    return [
-        CheckLine(
-            name=f"vm {vm.name}",
-            status=CheckStatus.WARN,
-            detail=f"step '{section.step}' belongs to plugin '{section.plugin}', which is not loaded",
-            hint=f"pip install banger-plugin-{section.plugin}, or banger vm delete --force {vm.name}",
-            plugin=section.plugin,
-        )
-        for vm in op.services.database.vms()
-        for section in open_handles(op.services, vm).sections
-        if section.step not in steps
-    ]
+    lines: list[CheckLine] = []
+    for vm in op.services.database.vms():
+        try:
+            sections = open_handles(op.services, vm).sections
+        except BangerError as error:
+            lines.append(_vm_line(vm.name, error.message, error.hint, "core"))
+            continue
+        lines += [
+            _vm_line(
+                vm.name,
+                f"step '{section.step}' belongs to plugin '{section.plugin}', which is not loaded",
+                f"pip install banger-plugin-{section.plugin}, or banger vm delete --force {vm.name}",
+                section.plugin,
+            )
+            for section in sections
+            if section.step not in steps
+        ]
+    return lines
+
+
+def _vm_line(name: str, detail: str, hint: str | None, plugin: str) -> CheckLine:
+    return CheckLine(name=f"vm {name}", status=CheckStatus.WARN, detail=detail, hint=hint, plugin=plugin)
 
 
 def _plugin_line(name: str, reason: str, hint: str) -> CheckLine:

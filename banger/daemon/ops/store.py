@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from banger.daemon.context import OperationContext
-from banger.daemon.pulls import Catalogue, content_dir, remove_tree
+from banger.daemon.pulls import Catalogue, available_names, content_dir, remove_tree
 from banger.errors import NotFoundError
 from banger.model.command import Operation
 from banger.model.image import Image, Kernel
@@ -107,16 +107,14 @@ def _kernel_detail(op: OperationContext, kernel: Kernel) -> KernelDetail:
 
 def list_images(op: OperationContext, _: Nothing) -> ImageList:
     """List images."""
-    sources = op.services.registries.image_sources.values()
-    available = sorted(source.default_name(known) for source in sources for known in source.known)
-    return ImageList(images=tuple(op.services.database.images()), available=tuple(available))
+    available = available_names(op.services.registries.image_sources)
+    return ImageList(images=tuple(op.services.database.images()), available=available)
 
 
 def list_kernels(op: OperationContext, _: Nothing) -> KernelList:
     """List kernels."""
-    sources = op.services.registries.kernel_sources.values()
-    available = sorted(source.default_name(known) for source in sources for known in source.known)
-    return KernelList(kernels=tuple(op.services.database.kernels()), available=tuple(available))
+    available = available_names(op.services.registries.kernel_sources)
+    return KernelList(kernels=tuple(op.services.database.kernels()), available=available)
 
 
 def show_image(op: OperationContext, params: ThingParams) -> ImageDetail:
@@ -131,8 +129,9 @@ def show_kernel(op: OperationContext, params: ThingParams) -> KernelDetail:
 
 def delete_image(op: OperationContext, params: ThingParams) -> ImageDetail:
     """Delete an image no VM is pinned to: first its row, which refuses, then its files."""
-    image = _image(op, params.name)
-    with op.services.locks.hold("pull", f"image {image.name}", cancelled=op.cancelled):
+    name, locks = _image(op, params.name).name, op.services.locks
+    with locks.hold("pull", f"image {name}", cancelled=op.cancelled), locks.hold("publish"):
+        image = _image(op, name)
         op.services.database.delete_image(image.digest)
         remove_tree(content_dir(op.services.paths.images, image.digest))
     return ImageDetail(image=image)
@@ -140,8 +139,9 @@ def delete_image(op: OperationContext, params: ThingParams) -> ImageDetail:
 
 def delete_kernel(op: OperationContext, params: ThingParams) -> KernelDetail:
     """Delete a kernel no VM is pinned to."""
-    kernel = _kernel(op, params.name)
-    with op.services.locks.hold("pull", f"kernel {kernel.name}", cancelled=op.cancelled):
+    name, locks = _kernel(op, params.name).name, op.services.locks
+    with locks.hold("pull", f"kernel {name}", cancelled=op.cancelled), locks.hold("publish"):
+        kernel = _kernel(op, name)
         op.services.database.delete_kernel(kernel.digest)
         remove_tree(content_dir(op.services.paths.kernels, kernel.digest))
     return KernelDetail(kernel=kernel)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from banger.daemon.background import run_in_background
 from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import (
@@ -17,15 +19,22 @@ from banger.daemon.lifecycle import (
     start_vm,
     stop_vm,
 )
+from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
-from banger.errors import BangerError, ConflictError, NotFoundError, UsageError
+from banger.daemon.takedown import current_vm, save_vm
+from banger.errors import ConflictError, NotFoundError, PluginError, UsageError
+from banger.guest.wire import clean_text
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
+from banger.store.handles import Handles
 
 #: Seconds that a guest's init gets to reach its default target.
 _SYSTEM_TIMEOUT = 120.0
 #: Bytes of a console that one call returns.
 _LOG_LIMIT = 1024 * 1024
+
+#: The locale of commands unless the caller sends one: every Debian since 12 has it.
+_LANG = "C.UTF-8"
 
 VmReference = Annotated[
     str, Field(min_length=1, max_length=80, description="name, id, or the first digits of one")
@@ -54,14 +63,24 @@ class VmCreateParams(VmChoices):
     wait: Literal["agent", "system"] = "system"
 
 
+class ForwardedPort(BaseModel):
+    """A TCP port of the guest as the host reaches it."""
+
+    address: str
+    host: int
+    guest: int
+
+
 class VmDetail(BaseModel):
     """A VM and what is true of it now."""
 
     vm: Vm
     notices: tuple[str, ...] = ()
-    #: ``HOST_ADDRESS:PORT -> PORT`` for each published port.
-    ports: tuple[str, ...] = ()
+    #: Published ports as they are now; none while the VM is down.
+    ports: tuple[ForwardedPort, ...] = ()
     pid: int | None = None
+    #: What the VMM itself says: ``running``, or why it does not.
+    status: str | None = None
     accelerator: str | None = None
     machine: str | None = None
     #: Steps that hold something, in order, with the plugin each belongs to.
@@ -124,13 +143,18 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
     if params.start:
         try:
             vm = start_vm(op, vm.id, first=True)
-            _wait_system(op, vm, params.wait)
-        except Exception as error:
+            vm = _wait_system(op, vm, params.wait)
+            op.check_cancelled()
+        except Exception:
             if op.cancelled() or params.remove:
                 op.record.cancel.clear()
                 delete_vm(op, vm.id)
-            elif isinstance(error, BangerError) and error.hint is None:
-                error.hint = f"banger vm logs {vm.name}; it is kept until: banger vm delete {vm.name}"
+            else:
+                op.event(
+                    "notice",
+                    text=f"'{vm.name}' stays, in state error; see it: banger vm logs {vm.name}; "
+                    f"delete it: banger vm delete {vm.name}",
+                )
             raise
     return detail(op, vm, choice.notices)
 
@@ -138,13 +162,14 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
 def start(op: OperationContext, params: VmStartParams) -> VmDetail:
     """Start a VM that is not running."""
     vm = start_vm(op, resolve_vm(op.services, params.vm).id)
-    _wait_system(op, vm, params.wait)
-    return detail(op, vm)
+    return detail(op, _wait_system(op, vm, params.wait))
 
 
-def _wait_system(op: OperationContext, vm: Vm, wait: str) -> None:
+def _wait_system(op: OperationContext, vm: Vm, wait: str) -> Vm:
+    """Wait for the init's default target where that was asked for, and write down how long it took."""
     if wait != "system":
-        return
+        return vm
+    began = time.monotonic()
     from banger.daemon.guests import LoopGuest
 
     op.progress("system", "waiting for the guest's services")
@@ -152,12 +177,16 @@ def _wait_system(op: OperationContext, vm: Vm, wait: str) -> None:
     guest = LoopGuest(
         services.loop, services.guests, vm.id, vm_paths(services, vm).channel, watch=op.check_cancelled
     )
-    answer = guest.request(
-        "wait-system", timeout=_SYSTEM_TIMEOUT, timeout_ms=int(_SYSTEM_TIMEOUT * 1000) - 5000
-    )
-    failed = [str(unit)[:100] for unit in answer.get("failed", [])][:20]
-    if failed:
-        op.event("notice", text=f"units that failed in the guest: {', '.join(failed)}")
+    limit = _SYSTEM_TIMEOUT - 5
+    answer = guest.request("wait-system", timeout=_SYSTEM_TIMEOUT, timeout_s=int(limit))
+    state, failed = clean_text(answer.get("state", ""), 40), answer.get("failed")
+    units = [clean_text(unit, 100) for unit in failed[:20]] if isinstance(failed, list) else []
+    if units:
+        op.event("notice", text=f"units that failed in the guest: {', '.join(units)}")
+    elif state not in ("running", "degraded", "unmanaged"):
+        op.event("notice", text=f"the guest's services did not settle within {limit:.0f} s ({state})")
+    timings = {**vm.timings, "system": round(time.monotonic() - began, 4)}
+    return save_vm(services, current_vm(services, vm.id), timings=timings)
 
 
 def stop(op: OperationContext, params: VmStopParams) -> VmDetail:
@@ -182,8 +211,13 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
 
 
 def show(op: OperationContext, params: VmParams) -> VmDetail:
-    """Show one VM."""
-    return detail(op, resolve_vm(op.services, params.vm))
+    """Show one VM, and what its VMM says of it."""
+    vm = resolve_vm(op.services, params.vm)
+    found = detail(op, vm)
+    vmm = op.services.registries.vmms.get(vm.spec.vmm)
+    if found.pid is None or vmm is None or vmm.status is None:
+        return found
+    return found.model_copy(update={"status": vmm.status(vm_paths(op.services, vm).sockets)})
 
 
 def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
@@ -198,8 +232,10 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
     return VmDetail(
         vm=vm,
         notices=notices,
-        ports=tuple(f"{address}:{host} -> {guest}" for address, host, guest in forwards),
-        pid=running_process(services, vm, handles),
+        ports=tuple(
+            ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards
+        ),
+        pid=_process_of(services, vm, handles),
         accelerator=data.get("accelerator"),
         machine=data.get("machine"),
         holds=tuple(f"{section.step} ({section.plugin})" for section in handles.sections if section.live),
@@ -209,6 +245,13 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
             if section.step not in steps
         ),
     )
+
+
+def _process_of(services: Services, vm: Vm, handles: Handles) -> int | None:
+    try:
+        return running_process(services, vm, handles)
+    except PluginError:
+        return None
 
 
 def plan(op: OperationContext, params: VmParams) -> VmPlan:
@@ -269,7 +312,7 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
     request: dict[str, Any] = {
         "op": "exec",
         "argv": list(params.argv),
-        "env": params.env,
+        "env": {"LANG": _LANG, **params.env},
         "tty": params.tty,
         "rows": params.rows,
         "cols": params.columns,
@@ -283,7 +326,7 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
 
 
 def _remove_abandoned(op: OperationContext, vm: Vm) -> None:
-    op.services.loop.run_in_executor(op.services.pool, delete_vm, op, vm.id)
+    run_in_background(op.services, delete_vm, op, vm.id)
 
 
 class Empty(_Params):

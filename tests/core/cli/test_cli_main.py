@@ -12,6 +12,7 @@ import pytest
 
 from banger.cli import main as cli_main
 from banger.cli.main import run, show_error
+from banger.config.paths import find_paths
 from banger.errors import BangerError, GuestError, UsageError
 from banger.testing.pytest_plugin import BangerDirs, MakeApp, RunCli
 
@@ -131,6 +132,19 @@ def test_status_of_no_daemon_starts_none(banger_dirs: BangerDirs, run_cli: RunCl
 def test_logs_before_the_first_daemon_are_one_clear_error(run_cli: RunCli) -> None:
     result = run_cli("daemon", "logs")
     assert result.status == 1 and "there is no log" in result.stderr
+
+
+def test_log_is_printed_as_it_is_except_to_a_terminal(banger_dirs: BangerDirs, run_cli: RunCli) -> None:
+    banger_dirs.state.mkdir(parents=True, exist_ok=True)
+    find_paths().log.write_text("older\n\x1b]0;title\x07 guest:\tsaid\n")
+    assert run_cli("daemon", "logs", "-n", "1").stdout == "\x1b]0;title\x07 guest:\tsaid\n"
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "banger", "daemon", "logs", "-n", "1"]
+    subprocess.run(command, stdin=theirs, stdout=theirs, stderr=theirs, timeout=30, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 4096)
+    os.close(ours)
+    assert shown == b"?]0;title? guest:       said\r\n"
 
 
 def test_state_path_too_long_is_one_clear_error(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:

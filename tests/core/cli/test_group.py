@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_every_command_has_help_and_is_what_the_table_says(command: Any, run_cli
 def test_help_lists_every_command_and_says_where_to_start(run_cli: RunCli) -> None:
     result = run_cli("--help")
     assert result.status == 0
-    for word in ("vm", "image", "kernel", "daemon", "plugins", "doctor", "ps", "vm run -- uname -a"):
+    for word in ("vm", "image", "kernel", "daemon", "plugins", "doctor", "ps", "vm run --rm -- uname -a"):
         assert word in result.stdout
     group = run_cli("vm", "--help").stdout
     assert all(
@@ -109,13 +110,37 @@ def test_plugin_command_runs_and_its_result_is_the_exit_status(salute: None, run
     assert (result.status, result.stdout) == (3, "hello\n")
 
 
-@pytest.mark.parametrize("target", ["banger_gone:say", "banger_salute:nothing", "banger_salute:no_command"])
+@pytest.mark.parametrize(
+    "target", ["banger_salute.gone:say", "banger_salute:nothing", "banger_salute:no_command"]
+)
 def test_plugin_command_that_cannot_be_loaded_is_one_clear_error(
     salute: None, run_cli: RunCli, target: str
 ) -> None:
     write_cache({"name": "salute say", "help": "greet", "target": target})
     result = run_cli("salute", "say")
     assert result.status == 1 and target in result.stderr and "hint: banger doctor" in result.stderr
+
+
+@pytest.mark.parametrize("target", ["banger_gone:say", "banger_gone.deep:say", ""])
+def test_command_of_a_plugin_that_is_gone_is_gone_and_the_others_stay(
+    salute: None, run_cli: RunCli, target: str
+) -> None:
+    write_cache(
+        {"name": "gone", "help": "go", "target": target},
+        {"name": "salute say", "help": "greet", "target": "banger_salute:say"},
+    )
+    assert "salute" in run_cli("--help").stdout
+    result = run_cli("gone")
+    assert result.status == 2 and "there is no command 'banger gone'" in result.stderr
+
+
+def test_commands_are_looked_for_without_importing_their_plugins(
+    banger_dirs: BangerDirs, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "banger_loud.py").write_text("raise RuntimeError('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    write_cache({"name": "loud", "help": "be heard", "target": "banger_loud:say"})
+    assert "be heard" in run_cli("--help").stdout
 
 
 @pytest.mark.parametrize("name", ["vm run", "vm", "vm run fast", "doctor", "doctor deep"])

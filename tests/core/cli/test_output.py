@@ -79,7 +79,7 @@ def test_stages_of_a_pull_are_one_line_each_and_short_ones_none(capsys: pytest.C
         {"event": "stage", "stage": "image x: unpacking", "done": 5, "total": 9},
         {"event": "stage", "stage": "boot"},
     )
-    assert capsys.readouterr().err == "  image x: unpacking ?base\n"
+    assert capsys.readouterr().err == "  image x: unpacking\n"
 
 
 def test_quiet_shows_notices_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -242,7 +242,23 @@ def test_published_ports(texts: tuple[str, ...], ports: list[tuple[int, int]]) -
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "65536", "-1", "http", "80:", ":80", "80:80:80", "٨٠", "8 0", "1e3"]
+    "text",
+    [
+        "",
+        "0",
+        "65536",
+        "-1",
+        "http",
+        "80:",
+        ":80",
+        "80:80:80",
+        "٨٠",
+        "8 0",
+        "1e3",
+        "8" * 5000,
+        "1:" + "8" * 5000,
+    ],
+    ids=lambda text: text[:20],
 )
 def test_what_is_no_port_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a port") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -269,7 +270,14 @@ def test_hook_banger_vm_started(watched: BangerApp, hook_recorder: HookRecorder)
 def test_hook_banger_vm_stopped(watched: BangerApp, hook_recorder: HookRecorder) -> None:
     create(watched, start=False)
     watched.call("vm.kill", {"vm": "otter"})
-    assert events(hook_recorder)[-1] == ("stopped", "otter", "stopped")
+    assert events(hook_recorder)[-1] == ("created", "otter", "created"), "what was down did not stop"
+    watched.call("vm.start", {"vm": "otter", "wait": "agent"})
+    deadline = time.monotonic() + 10
+    while ("stopped", "otter", "stopped") not in events(hook_recorder) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert events(hook_recorder)[-1] == ("stopped", "otter", "stopped"), (
+        "it has no process: it ended by itself"
+    )
 
 
 def test_hook_banger_vm_deleted(watched: BangerApp, hook_recorder: HookRecorder) -> None:

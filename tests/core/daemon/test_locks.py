@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -9,14 +10,13 @@ from banger.errors import CancelledError
 
 
 def test_the_order_is_the_one_that_is_written_down() -> None:
-    assert sorted(RANKS, key=RANKS.__getitem__) == ["vm", "pull", "reserve"]
+    assert sorted(RANKS, key=RANKS.__getitem__) == ["vm", "pull", "publish", "reserve"]
 
 
 def test_locks_may_be_taken_in_growing_rank() -> None:
     locks = Locks()
     with locks.hold("vm", "a"), locks.hold("pull", "image x"), locks.hold("reserve"):
-        assert locks.is_held("vm", "a") and locks.is_held("pull", "image x") and locks.is_held("reserve")
-    assert not locks.is_held("vm", "a") and not locks.is_held("reserve")
+        assert set(locks._table) == {("vm", "a"), ("pull", "image x"), ("reserve", "")}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_taking_one_against_the_order_is_a_bug_that_raises_at_once(held: str, wa
     with locks.hold(held, "one"):
         with pytest.raises(RuntimeError, match=f"lock order: '{wanted}'"), locks.hold(wanted, "two"):
             pass
-        assert not locks.is_held(wanted, "two")
+        assert (wanted, "two") not in locks._table
     with locks.hold("vm", "after"):
         pass
 
@@ -84,6 +84,29 @@ def test_waiting_ends_when_the_operation_is_cancelled() -> None:
         thread.start()
         thread.join(5)
     assert caught == ["cancelled while waiting for the vm lock of a"]
+    assert not locks._table
+
+
+def test_lock_nobody_holds_or_waits_for_is_not_kept() -> None:
+    locks = Locks()
+    waiting = threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        with locks.hold("vm", "a"):
+            pass
+
+    with locks.hold("vm", "a"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert waiting.wait(5)
+        while locks._table["vm", "a"].users < 2:
+            time.sleep(0.001)
+    thread.join(5)
+    for number in range(100):
+        with locks.hold("vm", str(number)):
+            pass
+    assert not locks._table
 
 
 def test_lock_is_free_again_after_an_error_inside() -> None:

@@ -184,6 +184,19 @@ def test_client_that_goes_away_closes_the_guests_stream_and_is_noticed(app: Bang
     guest.close()
 
 
+def test_client_that_dies_while_the_guest_prints_is_noticed_every_time(app: BangerApp) -> None:
+    guest = Guest(app.paths.sockets / "guest")
+    for attempt in range(20):
+        gone = threading.Event()
+        connection = open_stream(str(app.paths.stream_socket), issue(app, guest.path, abandoned=gone.set))
+        assert connection.recv(65536)
+        for _ in range(3):
+            connection.sendall(wire.encode(wire.Frame(wire.DATA, 1, wire.STDIN, bytes(60000))))
+        connection.close()
+        assert gone.wait(5), f"not noticed the {attempt}. time"
+    guest.close()
+
+
 def test_client_that_breaks_the_protocol_is_told_and_ends_its_stream_only(app: BangerApp) -> None:
     guest = Guest(app.paths.sockets / "guest")
     with open_stream(str(app.paths.stream_socket), issue(app, guest.path)) as connection:

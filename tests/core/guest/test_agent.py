@@ -15,8 +15,9 @@ import pytest
 from banger.errors import GuestError
 from banger.guest import wire
 from banger.guest.channel import GuestChannel, GuestRefusal
-from banger.guest.stream import GuestStream, exit_code, run_command
+from banger.guest.stream import GuestStream
 from banger.guest.wire import Frame
+from tests.core.guest.client import exit_code, run_command
 
 
 async def until(condition: object, timeout: float = 5) -> None:
@@ -288,6 +289,7 @@ async def test_reports(channel: GuestChannel) -> None:
     assert mine[0]["pid"] == os.getpid()
     listener.close()
     assert (await channel.request("stats"))["memory"]["total_kib"] > 0
+    assert await channel.request("wait-system", timeout_s=5) == {"state": "unmanaged", "failed": []}
 
 
 # ---- after a cut: the daemon was killed inside a frame, and the agent did not see the line drop

@@ -28,6 +28,8 @@ class FakeGuest:
         self.parser = wire.Parser(wire.FROM_HOST)
         self.connected: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
         self.frames: asyncio.Queue[Frame] = asyncio.Queue()
+        self.reads = asyncio.Event()
+        self.reads.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         greeting = await reader.readexactly(ANSWER_BYTES)
@@ -36,7 +38,7 @@ class FakeGuest:
         writer.write(self.before + wire.encode(Frame(wire.HELLO, 0, 0, body)))
         await self.connected.put(writer)
         try:
-            while data := await reader.read(65536):
+            while await self.reads.wait() and (data := await reader.read(65536)):
                 for frame in self.parser.feed(data):
                     await self.frames.put(frame)
         except ConnectionError:
@@ -65,6 +67,7 @@ async def connect(guest: FakeGuest, tmp_path: Path) -> AsyncIterator[Connect]:
     yield make
     for channel in channels:
         await channel.close()
+    guest.reads.set()
     server.close()
     await asyncio.sleep(0.02)  # the server's side sees the end
 
@@ -195,3 +198,118 @@ async def test_a_client_that_overruns_its_window_is_refused(guest: FakeGuest, co
     with pytest.raises(GuestError, match="window"):
         for _ in range(5):
             await stream.send_frame(Frame(wire.DATA, 1, 0, bytes(65536)))
+
+
+async def stuff(channel: GuestChannel) -> list[asyncio.Task[dict[str, object]]]:
+    """Requests that no guest reads, until one has to wait."""
+    tasks = [
+        asyncio.create_task(channel.request("x", timeout=60, filling="x" * 60_000))
+        for _ in range(wire.MAX_STREAMS // 4)
+    ]
+    await asyncio.sleep(0.05)
+    assert channel._writer.transport.get_write_buffer_size() > 1 << 20
+    return tasks
+
+
+async def test_times_hold_with_a_guest_that_stops_reading(guest: FakeGuest, connect: Connect) -> None:
+    channel, writer = await connect()
+    stream = await accepted(guest, channel, writer)
+    guest.reads.clear()
+    tasks = await stuff(channel)
+    async with asyncio.timeout(2):
+        with pytest.raises(GuestError, match=r"within 0.2 s"):
+            await channel.request("health", timeout=0.2)
+        tasks[0].cancel()
+        await asyncio.wait(tasks[:1])
+        await stream.close()
+    assert stream.id not in channel._streams
+    assert len(channel._streams) == len(tasks) - 1
+    async with asyncio.timeout(2):
+        await channel.close()
+        results = await asyncio.gather(*tasks[1:], return_exceptions=True)
+    assert all(isinstance(result, GuestError) for result in results)
+
+
+async def test_a_guest_that_takes_nothing_loses_its_channel(
+    guest: FakeGuest, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("banger.guest.channel._STALL", 0.4)
+    channel, _writer = await connect()
+    guest.reads.clear()
+    tasks = await stuff(channel)
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+    assert all("took nothing from its channel for 0.4 s" in str(result) for result in results)
+    assert "took nothing" in str(channel.closed.result())
+
+
+async def test_a_slow_guest_keeps_its_channel(
+    guest: FakeGuest, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("banger.guest.channel._STALL", 0.4)
+    channel, writer = await connect()
+    guest.reads.clear()
+    tasks = await stuff(channel)
+    for _ in range(10):
+        await asyncio.sleep(0.1)
+        guest.reads.set()
+        await asyncio.sleep(0)
+        await guest.frames.get()
+        guest.reads.clear()
+    guest.reads.set()
+    await read_rest(guest)
+    assert not channel.closed.done()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def read_rest(guest: FakeGuest) -> None:
+    """Read until the guest has nothing more to read."""
+    with contextlib.suppress(TimeoutError):
+        while True:
+            await asyncio.wait_for(guest.frames.get(), 0.2)
+
+
+async def test_requests_given_up_are_forgotten_even_before_they_are_sent(
+    guest: FakeGuest, connect: Connect
+) -> None:
+    channel, _writer = await connect()
+    guest.reads.clear()
+    tasks = await stuff(channel)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert not channel._streams
+    guest.reads.set()
+    opened = [await guest.frames.get() for _ in range(2 * len(tasks))]
+    assert {frame.stream for frame in opened if frame.type == wire.CLOSE} == set(range(1, len(tasks) + 1))
+
+
+HOSTILE = "no\n\x1b[2Jroot: \ud800 \udcff\u202e\u00a0é" + "x" * 5000
+
+
+async def test_what_a_guest_says_is_cleaned(guest: FakeGuest, connect: Connect) -> None:
+    guest.info = wire.encode_json({"state": "failed", "version": HOSTILE, "commit": [1], "message": HOSTILE})
+    channel, writer = await connect()
+    assert channel.info.commit == ""
+    with pytest.raises(GuestError) as failed:
+        await channel.wait_ready(1)
+    asking = asyncio.create_task(channel.request("dance"))
+    opened = await guest.frames.get()
+    problem = wire.encode_json({"code": HOSTILE, "message": HOSTILE})
+    writer.write(wire.encode(Frame(wire.ERROR, opened.stream, 0, problem)))
+    with pytest.raises(GuestRefusal) as refused:
+        await asking
+    for text in (channel.info.version, str(failed.value), refused.value.code, str(refused.value)):
+        assert text.isprintable()
+        assert "no??[2Jroot: ? ???é" in text
+        assert len(text.encode("utf-8")) < 2100
+
+
+async def test_a_refusal_without_words_still_says_something(guest: FakeGuest, connect: Connect) -> None:
+    channel, writer = await connect()
+    asking = asyncio.create_task(channel.request("dance"))
+    opened = await guest.frames.get()
+    writer.write(wire.encode(Frame(wire.ERROR, opened.stream, 0, b'{"code":7,"message":null}')))
+    with pytest.raises(GuestRefusal, match="failed"):
+        await asking

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-from pathlib import Path
 
 import pytest
 import zstandard
@@ -81,13 +80,3 @@ def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modules, "MAX_MODULE", 500)
     with pytest.raises(KernelError, match="larger"):
         modules.decompress_module("m.ko.xz", lzma.compress(ELF))
-
-
-def test_dependencies_are_read_from_the_modules_themselves(tmp_path: Path) -> None:
-    (tmp_path / "kernel").mkdir()
-    (tmp_path / "kernel/virtio_blk.ko").write_bytes(ELF + b"\0depends=virtio,virtio-ring\0")
-    (tmp_path / "kernel/virtio.ko.xz").write_bytes(lzma.compress(ELF + b"\0depends=virtio_ring\0"))
-    (tmp_path / "kernel/virtio_ring.ko").write_bytes(ELF + b"\0depends=\0")
-    dep = modules.make_modules_dep(tmp_path, ["virtio_blk", "ext4"])
-    ordered = modules.resolve_modules(["virtio_blk", "ext4"], modules_dep=dep, modules_builtin=BUILTIN)
-    assert ordered == ["kernel/virtio_ring.ko", "kernel/virtio.ko.xz", "kernel/virtio_blk.ko"]

@@ -17,6 +17,7 @@ from banger.host.command import (
     make_environment,
     missing_program,
 )
+from banger.host.process import find_process
 from banger.testing.contracts import CommandsContract
 from banger.testing.fakes import FakeCommands
 
@@ -84,6 +85,21 @@ def test_interruption_kills_the_group_too(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         HostCommands().run(["sh", "-c", _GROUP, "sh", pids], timeout=30, cancelled=interrupt)
     _wait_until(lambda: not any(_is_running(int(pid)) for pid in pids.read_text().split()))
+
+
+def test_program_that_cannot_be_noted_does_not_run(tmp_path: Path) -> None:
+    words = ["sleep", "61.0625"]
+    with pytest.raises(HostError, match="cannot be written: No such file") as caught:
+        HostCommands(tmp_path / "gone").run(words, timeout=30)
+    assert "df -h" in (caught.value.hint or "")
+    _wait_until(lambda: find_process(*words) is None)
+
+
+def test_note_is_there_while_the_program_runs_and_gone_afterwards(tmp_path: Path) -> None:
+    done = HostCommands(tmp_path).run(["sh", "-c", 'sleep 0.3; ls "$1"; echo $$', "sh", tmp_path], timeout=20)
+    note, pid = done.stdout.split()
+    assert note.startswith(pid + b".")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_input_survives_slow_reader_with_cancellation() -> None:

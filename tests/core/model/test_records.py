@@ -60,11 +60,6 @@ def test_impossible_id_is_refused(vm_id: str) -> None:
         sample_vm(id=vm_id)
 
 
-def test_short_id_is_the_beginning_of_the_id() -> None:
-    vm = sample_vm()
-    assert vm.id.startswith(vm.short_id) and len(vm.short_id) == 12
-
-
 def test_every_value_of_the_model_is_frozen() -> None:
     dataclass_count = model_count = 0
     for cls in CLASSES:

@@ -35,7 +35,7 @@ class Plan:
         name: str,
         *,
         fails: BaseException | None = None,
-        undo_fails: Exception | None = None,
+        undo_fails: BaseException | None = None,
         remove: bool = False,
         plugin: str = "p",
     ) -> None:
@@ -285,3 +285,18 @@ def test_records_reach_the_file_before_the_step_goes_on(plan: Plan) -> None:
     with pytest.raises(HostError, match="crash"):
         plan.run()
     assert plan.log == ["tap7"]
+
+
+def test_an_undo_that_calls_sys_exit_stops_neither_the_others_nor_the_original_error(tmp_path: Path) -> None:
+    plan = Plan(tmp_path)
+    plan.add("first")
+    plan.add("leaves", undo_fails=SystemExit(3))
+    plan.add("breaks", fails=HostError("the original"))
+    with pytest.raises(ExceptionGroup) as caught:
+        plan.run()
+    assert str(caught.value.exceptions[0]) == "the original"
+    assert [line for line in plan.log if line.startswith("undo")] == [
+        "undo breaks",
+        "undo leaves",
+        "undo first",
+    ]

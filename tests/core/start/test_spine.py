@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from banger.errors import HostError
+from banger.errors import HostError, PluginError
 from banger.model.capability import Capability, GuestConfig, GuestMount
 from banger.model.check import Check, CheckResult, CheckStatus
 from banger.model.network import GuestInterface, NetworkMode, QemuUser
@@ -154,3 +154,36 @@ def test_guest_is_identified_with_the_time_and_fresh_randomness_once_it_has_boot
     first, second = (start.guest.requests[2][1] for start in starts)
     assert first["clock_ns"] > 1_600_000_000 * 10**9
     assert first["seed"] != second["seed"]
+
+
+def test_a_root_disk_that_a_cut_off_start_half_made_is_made_anew(tmp_path: Path, fake_host: FakeHost) -> None:
+    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks)
+    start.paths.rootfs.write_bytes(b"")
+    (start.paths.directory / "root.qcow2").write_bytes(b"half")
+    start.run(STEPS["root-disk"])
+    assert (start.paths.directory / "root.qcow2").read_bytes() != b"half"
+
+
+def test_a_root_disk_that_vanished_is_an_error_and_never_a_new_one(
+    tmp_path: Path, fake_host: FakeHost
+) -> None:
+    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks)
+    start.paths.rootfs.write_bytes(b"")
+    start.run(STEPS["root-disk"])
+    (start.paths.directory / "root.qcow2").unlink()
+    with pytest.raises(HostError, match="is gone"):
+        start.run(STEPS["root-disk"])
+
+
+@pytest.mark.parametrize(
+    ("step", "section"), [("boot", {"vmm": "vanished"}), ("network", {"mode": "vanished"})]
+)
+def test_what_an_unloaded_plugin_holds_is_never_taken_for_released(
+    tmp_path: Path, step: str, section: dict[str, str]
+) -> None:
+    start = FakeStart(tmp_path)
+    undo = STEPS[step].undo
+    assert undo is not None
+    with pytest.raises(PluginError, match="'vanished'"):
+        undo(start.undo_context(section))
+    undo(start.undo_context({}))  # nothing was recorded: there is nothing to release

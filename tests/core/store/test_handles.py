@@ -88,14 +88,71 @@ def test_torn_file_falls_back_to_the_mirror(path: Path, damage: bytes) -> None:
     assert [section.step for section in open_handles(path, kept[-1]).sections] == ["boot"]
 
 
-@pytest.mark.parametrize(
-    "content", ["[]", '"text"', '{"sections": [{"stap": 1}]}', '{"sections": [7]}', '{"sections": 7}']
-)
-def test_file_of_another_shape_is_one_clear_error(path: Path, content: str) -> None:
+DAMAGED = [
+    "[]",
+    "",
+    "[" * 100_000,
+    '"text"',
+    '{"sections": [{"stap": 1}]}',
+    '{"sections": [7]}',
+    '{"sections": 7}',
+    '{"version": "one", "sections": []}',
+    '{"version": 1, "sections": [{"step": "boot", "plugin": "p", "run": "r", "data": 7}]}',
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda text: text[:30])
+def test_file_of_another_shape_without_a_mirror_is_one_clear_error(path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(StoreError, match="is damaged") as caught:
         open_handles(path)
     assert caught.value.hint and "--force" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda text: text[:30])
+def test_file_of_another_shape_falls_back_to_the_mirror(path: Path, content: str) -> None:
+    kept: list[dict[str, Any]] = []
+    Handles(path, kept.append).enter("boot", "p", "r", keep=False)
+    path.write_text(content)
+    assert [section.step for section in open_handles(path, kept[-1]).sections] == ["boot"]
+
+
+def test_file_and_mirror_that_are_both_damaged_are_one_clear_error(path: Path) -> None:
+    path.write_text("[]")
+    with pytest.raises(StoreError, match="is damaged"):
+        open_handles(path, {"sections": 7})
+    path.unlink()
+    with pytest.raises(StoreError, match="is damaged"):
+        open_handles(path, {"sections": 7})
+
+
+def test_members_of_a_later_banger_are_ignored(path: Path) -> None:
+    section = {"step": "boot", "plugin": "p", "run": "r", "live": True, "data": {"x": 1}, "colour": "red"}
+    path.write_text(json.dumps({"version": 1, "sections": [section], "more": 7}))
+    [found] = open_handles(path).sections
+    assert (found.step, found.live, found.data) == ("boot", True, {"x": 1})
+
+
+def test_newer_version_is_refused_whatever_the_mirror_has(path: Path) -> None:
+    kept: list[dict[str, Any]] = []
+    Handles(path, kept.append).enter("boot", "p", "r", keep=False)
+    path.write_text('{"version": 2, "sections": []}')
+    with pytest.raises(StoreError, match="newer than this banger"):
+        open_handles(path, kept[-1])
+
+
+@pytest.mark.parametrize("content", [*DAMAGED, '{"version": 2, "sections": []}'], ids=lambda text: text[:30])
+def test_lenient_begins_with_nothing_when_nothing_can_be_read(path: Path, content: str) -> None:
+    path.write_text(content)
+    assert Handles(path, lambda _: None, {"sections": 7}, lenient=True).sections == []
+
+
+def test_lenient_takes_what_can_be_read(path: Path) -> None:
+    kept: list[dict[str, Any]] = []
+    Handles(path, kept.append).enter("boot", "p", "r", keep=False)
+    path.write_text("[]")
+    handles = Handles(path, lambda _: None, kept[-1], lenient=True)
+    assert [section.step for section in handles.sections] == ["boot"]
 
 
 def test_no_file_and_no_mirror_means_that_nothing_is_held(path: Path) -> None:

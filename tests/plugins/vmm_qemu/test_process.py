@@ -110,6 +110,18 @@ def test_process_is_in_a_session_of_its_own_with_nothing_of_ours(start: FakeStar
     assert (start.paths.directory / "qemu.log").stat().st_mode & 0o777 == 0o600
 
 
+def test_process_has_no_descriptor_that_we_were_given(start: FakeStart, tmp_path: Path) -> None:
+    given = os.open(tmp_path / "lock", os.O_WRONLY | os.O_CREAT)
+    os.set_inheritable(given, True)
+    try:
+        start.run(make_step())
+    finally:
+        os.close(given)
+    directory = Path(f"/proc/{start.section(make_step())['pid']}/fd")
+    opened = [os.readlink(entry) for entry in directory.iterdir()]
+    assert str(tmp_path / "lock") not in opened and any(name.startswith("socket:") for name in opened)
+
+
 def test_extra_arguments_of_the_settings_come_last(start: FakeStart) -> None:
     start.run(make_step())
     section = start.section(make_step())
