@@ -9,7 +9,10 @@ from vmring import Home, finish, is_alive, until
 
 #: How often the daemon is killed in the middle of a frame, in each direction.
 ROUNDS = 10
-FLOOD = "dd if=/dev/zero bs=1M count=200 2>/dev/null"
+FLOODS = {
+    "into the guest": "head -c 1048576 >/dev/null; echo flowing; exec cat >/dev/null",
+    "out of the guest": "echo flowing; exec dd if=/dev/zero bs=1M 2>/dev/null",
+}
 
 
 def test_a_vm_is_adopted_after_the_daemon_was_killed(banger: Home, vm: str) -> None:
@@ -20,26 +23,28 @@ def test_a_vm_is_adopted_after_the_daemon_was_killed(banger: Home, vm: str) -> N
     assert (detail["vm"]["state"], detail["pid"]) == ("running", pid)
 
 
-@pytest.mark.parametrize("direction", ["into the guest", "out of the guest"])
+@pytest.mark.parametrize("direction", FLOODS)
 def test_daemon_killed_inside_a_burst(banger: Home, vm: str, direction: str) -> None:
     for number in range(ROUNDS):
+        with open("/dev/zero", "rb") as zero:
+            process = banger.start(
+                "vm", "exec", vm, "--", "sh", "-c", FLOODS[direction], stdin=zero, bufsize=0
+            )
+        assert process.stdout is not None
+        # it flows: a mebibyte has passed
+        assert process.stdout.readline() == b"flowing\n"
         if direction == "into the guest":
-            with open("/dev/zero", "rb") as zero:
-                process = banger.start("vm", "exec", vm, "--", "sh", "-c", "cat >/dev/null", stdin=zero)
+            time.sleep(number * 0.03)
         else:
-            process = banger.start("vm", "exec", vm, "--", "sh", "-c", FLOOD, bufsize=0)
-            assert process.stdout is not None
-            for _ in range(16):
+            for _ in range(16 + 3 * number):
                 assert process.stdout.read(65536)
-        until(lambda: banger.locked_by() is not None, 10, "no daemon")
-        time.sleep(0.3 + number * 0.03)
         banger.kill_daemon()
         result = finish(process, timeout=30)
         assert result.status not in (0, 130)
         assert "Traceback" not in result.err
         assert banger.exec(vm, "echo", f"round {number}", timeout=60).text == f"round {number}"
     # what the floods left in the guest was ended with its client
-    until(lambda: banger.exec(vm, "pgrep", "-x", "dd").status == 1, 30, "a command outlived its client")
+    until(lambda: banger.exec(vm, "pgrep", "-x", "dd|cat").status == 1, 30, "a command outlived its client")
 
 
 def test_many_clients_start_one_daemon(banger: Home, vm: str) -> None:
