@@ -149,6 +149,8 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
             if op.cancelled() or params.remove:
                 op.record.cancel.clear()
                 delete_vm(op, vm.id)
+                if isinstance(error, BangerError) and error.hint and vm.name in error.hint:
+                    error.hint = "without --rm the VM stays, and banger vm logs shows its console"
             else:
                 op.event(
                     "notice",
