@@ -22,7 +22,7 @@ from banger.daemon.lifecycle import (
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
-from banger.errors import ConflictError, NotFoundError, PluginError, UsageError
+from banger.errors import BangerError, ConflictError, NotFoundError, PluginError, UsageError
 from banger.guest.wire import clean_text
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
@@ -145,7 +145,7 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
             vm = start_vm(op, vm.id, first=True)
             vm = _wait_system(op, vm, params.wait)
             op.check_cancelled()
-        except Exception:
+        except Exception as error:
             if op.cancelled() or params.remove:
                 op.record.cancel.clear()
                 delete_vm(op, vm.id)
