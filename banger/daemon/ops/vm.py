@@ -152,11 +152,10 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
                 if isinstance(error, BangerError) and error.hint and vm.name in error.hint:
                     error.hint = "without --rm the VM stays, and banger vm logs shows its console"
             else:
-                op.event(
-                    "notice",
-                    text=f"'{vm.name}' stays, in state error; see it: banger vm logs {vm.name}; "
-                    f"delete it: banger vm delete {vm.name}",
-                )
+                stays = f"'{vm.name}' stays, in state error; delete it: banger vm delete {vm.name}"
+                op.event("notice", text=stays)
+                if isinstance(error, BangerError) and error.hint is None:
+                    error.hint = f"banger vm logs {vm.name}"
             raise
     return detail(op, vm, choice.notices)
 
