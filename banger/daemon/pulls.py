@@ -18,6 +18,7 @@ from banger.errors import BangerError, ConflictError, ImageError, KernelError, N
 from banger.host.disk import allocated_bytes, digest_file
 from banger.model.image import Image, Kernel
 from banger.model.name import check_ref_name, unknown_hint
+from banger.model.size import format_bytes
 from banger.model.source import ImageSource, KernelSource, PulledImage, PulledKernel
 from banger.registry import Registry
 
@@ -107,7 +108,12 @@ class Catalogue:
             if there is not None:
                 return _same(there, f"{source.scheme}:{rest}")
             with self._staged(f"image {name}", source.scheme) as pull:
-                return self._publish_image(pull, name, source, rest, source.pull(rest, pull))
+                self._op.event(
+                    "notice", text=f"there is no image {name} here yet; getting it, this happens once"
+                )
+                image = self._publish_image(pull, name, source, rest, source.pull(rest, pull))
+                pull.progress(f"done, {format_bytes(image.allocated_bytes)}")
+                return image
 
     def pull_kernel(self, reference: str, name: str | None) -> Kernel:
         """Get a kernel; ConflictError when its name is taken, before anything is fetched."""
@@ -120,7 +126,12 @@ class Catalogue:
             if there is not None:
                 return _same(there, f"{source.scheme}:{rest}")
             with self._staged(f"kernel {name}", source.scheme) as pull:
-                return self._publish_kernel(pull, name, source, rest, source.pull(rest, pull))
+                self._op.event(
+                    "notice", text=f"there is no kernel {name} here yet; getting it, this happens once"
+                )
+                kernel = self._publish_kernel(pull, name, source, rest, source.pull(rest, pull))
+                pull.progress(f"done, {format_bytes(kernel.allocated_bytes)}")
+                return kernel
 
     def _staged(self, prefix: str, scheme: str) -> _Staging:
         paths = self._services.paths

@@ -57,7 +57,7 @@ def pull(reference: str, ctx: PullContext) -> PulledImage:
     from banger_images_debian.seed import unpack_seed
 
     default_name(reference)
-    ctx.progress("preparing", f"Debian {reference} is built from its own packages; this happens once")
+    ctx.progress("preparing", f"Debian {reference} is built from its own packages")
     architecture = check_host(ctx)
     output = ctx.staging / "out"
     output.mkdir()

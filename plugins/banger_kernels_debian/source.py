@@ -49,7 +49,7 @@ def pull(reference: str, ctx: PullContext) -> PulledKernel:
     """
     default_name(reference)
     package = check_host(ctx)
-    ctx.progress("fetching package lists", f"{package} of {reference}; this happens once")
+    ctx.progress("fetching package lists", f"{package} of {reference}")
     output = ctx.staging / "out"
     output.mkdir()
     fetch(reference, package, output, ctx)

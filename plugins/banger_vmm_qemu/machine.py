@@ -38,7 +38,7 @@ def build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
     khz = measure_tsc_khz() if probe.accelerator == "tcg" else None
     microvm = probe.accelerator == "kvm" or khz is not None
     bus = "device" if microvm else "pci"
-    append = [*_KERNEL_ARGUMENTS, *(["pci=off"] if microvm else [])]
+    append = list(_KERNEL_ARGUMENTS)
     if khz is not None:
         append.append(f"tsc_early_khz={khz}")
     argv = [PROGRAM, "-name", f"guest=banger-{spec.name}", "-uuid", str(uuid.UUID(spec.vm_id))]
