@@ -26,6 +26,9 @@ START_TIMEOUT = 20.0
 _READ_TIMEOUT = 900.0
 _HEAD_LIMIT, _LINE_LIMIT = 65536, 64 * 1024 * 1024
 
+#: Seconds until the first line, which names the operation: nothing is done before it.
+_FIRST_TIMEOUT = 30.0
+
 Event = dict[str, Any]
 
 
@@ -103,7 +106,9 @@ class Client:
             f"Accept: {accept}\r\nBanger-Fingerprint: {self._fingerprint}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         try:
-            connection.settimeout(_READ_TIMEOUT)
+            connection.settimeout(_FIRST_TIMEOUT if on_event else _READ_TIMEOUT)
+            if on_event is not None:
+                hold_interrupts(True)
             with contextlib.suppress(BrokenPipeError):  # refused before all was sent: the answer is there
                 connection.sendall(head.encode() + body)
             return self._read_answer(connection, on_event)
@@ -113,8 +118,12 @@ class Client:
             ) from error
         except TimeoutError as error:
             raise DaemonError(
-                f"the daemon said nothing for {_READ_TIMEOUT:.0f} s", hint="what happened: banger daemon logs"
+                f"the daemon said nothing for {connection.gettimeout():.0f} s",
+                hint="what happened: banger daemon logs",
             ) from error
+        finally:
+            if on_event is not None:
+                hold_interrupts(False)
 
     def _read_answer(
         self, connection: socket.socket, on_event: Callable[[Event], None] | None
@@ -139,12 +148,22 @@ class Client:
                 if event.get("event") == "error":
                     raise error_from_problem(event["error"])
                 on_event(event)
+                connection.settimeout(_READ_TIMEOUT)
+                hold_interrupts(False)
         raise EOFError
 
     def _show_notice(self, notice: str | None) -> None:
         if notice and not self._noticed:
             self._noticed = True
             print(f"note: {notice}", file=sys.stderr)
+
+
+def hold_interrupts(hold: bool) -> None:
+    """Let Ctrl-C and hang-ups wait, or come: who asked for something must know its id before he can cancel it."""
+    import signal
+
+    how = signal.SIG_BLOCK if hold else signal.SIG_UNBLOCK
+    signal.pthread_sigmask(how, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 def _open(path: str) -> socket.socket:
