@@ -131,7 +131,8 @@ def test_everything_as_an_ordinary_user(unprivileged: UserHome) -> None:
     assert "this happens once" in result.err
     assert _owners(banger.base) == {uid}, "files of sub-ids remain"
     banger.ok("vm", "create", "--name", "mine", "--wait", "agent", "-p", "80")
-    assert banger.show("mine")["ports"][0].endswith(":20080 -> 80")
+    [port] = banger.show("mine")["ports"]
+    assert (port["host"], port["guest"]) == (20080, 80)
     (pid,) = banger.qemus()
     assert os.stat(f"/proc/{pid}").st_uid == uid
     banger.sh("mine", "echo kept > /root/kept; sync")
