@@ -101,7 +101,7 @@ class Terminal:
             "bash",
             ["--norc", "--noprofile", "--noediting"],
             cwd=str(directory),
-            env={**environment, "PS1": _PROMPT, "PS2": "", "TERM": "xterm"},  # type: ignore[arg-type]
+            env={**environment, "PS1": _PROMPT, "PS2": "", "TERM": "xterm"},
             encoding="utf-8",
             codec_errors="replace",
             echo=False,
