@@ -57,7 +57,11 @@ USAGE = [
     ("vm create --with work disk", "too many: disk", "banger vm create --help"),
     ("vm run -d --rm", "--detach goes with neither --rm nor a command", "banger vm run --help"),
     ("vm run --env NOT_SET_HERE -- true", "--env NOT_SET_HERE: no such variable", "--env NAME=VALUE"),
-    ("completion csh", "SHELL: 'csh' is not one of bash, zsh, fish", "did you mean zsh? banger completion --help"),
+    (
+        "completion csh",
+        "SHELL: 'csh' is not one of bash, zsh, fish",
+        "did you mean zsh? banger completion --help",
+    ),
     ("purge", "nothing was removed", "banger purge --yes"),
 ]
 #: Asked rightly, but it cannot be: exit status 1.
