@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -89,10 +88,9 @@ ROWS = [(2, *row) for row in USAGE] + [(1, *row) for row in OPERATION]
 
 
 @pytest.fixture
-def lab(banger_app: MakeApp) -> Iterator[None]:
+def lab(banger_app: MakeApp) -> None:
     """Give a daemon with every built-in plugin."""
     banger_app()
-    yield
 
 
 def banger(*arguments: str | bytes, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
