@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from banger.errors import GuestError
-from banger.guest.channel import GuestChannel, GuestStream, SessionEnded
+from banger.guest.channel import AgentInfo, GuestChannel, GuestStream, SessionEnded
 
 T = TypeVar("T")
 
@@ -30,6 +30,14 @@ class Guests:
                 channel = await GuestChannel.connect(socket, timeout=timeout)
                 self._channels[vm_id] = channel
             return channel
+
+    async def describe(self, vm_id: str, socket: Path, timeout: float) -> AgentInfo | None:
+        """Return what the VM's agent is; None when it does not answer in time."""
+        try:
+            async with asyncio.timeout(timeout):
+                return (await self.channel(vm_id, socket, timeout)).info
+        except (GuestError, OSError, TimeoutError):
+            return None
 
     async def open(self, vm_id: str, socket: Path, op: str, **fields: Any) -> GuestStream:
         """Open a stream to the VM's agent."""
