@@ -13,7 +13,10 @@ def main() -> NoReturn:
     if sys.argv[1:] == ["--version"]:
         from banger.build import version_line
 
-        print(version_line())
+        try:
+            print(version_line(), flush=True)
+        except OSError as error:
+            raise SystemExit(_show_unwritable(error)) from None
         raise SystemExit(0)
     raise SystemExit(run(sys.argv[1:]))
 
