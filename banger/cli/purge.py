@@ -111,10 +111,7 @@ def _disk_usage(path: Path) -> int:
 
 def _vms(paths: Paths) -> list[str]:
     """Return the names of the VMs there are; the daemon is started for it only where there can be some."""
-    try:
-        if not any(os.scandir(paths.vms)):
-            return []
-    except OSError:
+    if not paths.database.exists():
         return []
     try:
         return [str(vm["name"]) for vm in Client().call("vm.list")["vms"]]

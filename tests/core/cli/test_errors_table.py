@@ -205,6 +205,21 @@ def test_wrong_variable_and_hint(
     check_refusal(banger(*typed.split(), env={name: value}), status, message, hint)
 
 
+FOLDERS = [
+    ("XDG_STATE_HOME", "/dev/null/here", "cannot be used: Not a directory", "check its owner"),
+    ("XDG_STATE_HOME", "/proc/here", "cannot be used: No such file", "check its owner"),
+    ("XDG_CACHE_HOME", "/dev/null/here", "cannot be used: Not a directory", "check its owner"),
+    ("XDG_STATE_HOME", f"/{'x' * 120}", "the state directory's path is too long", "XDG_STATE_HOME"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message", "hint"), FOLDERS)
+def test_folder_that_cannot_be_and_hint(
+    banger_dirs: BangerDirs, name: str, value: str, message: str, hint: str
+) -> None:
+    check_refusal(banger("vm", "list", env={name: value}), 1, message, hint)
+
+
 def test_name_that_is_close_to_one_there_is_gets_a_suggestion(lab: None) -> None:
     """The catalogue's names are there without pulling anything."""
     check_refusal(
