@@ -141,8 +141,9 @@ def show_error(error: BaseException) -> int:
     trailer = dim(f" ({error.op_id})") if error.op_id else ""
     message = clean(" ".join(error.message.split()))
     print(f"{red('banger:')} {message}{trailer}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {clean(' '.join(error.hint.split()))}", file=sys.stderr)
+    hint = error.hint or (f"what happened: banger daemon logs --op {error.op_id}" if error.op_id else None)
+    if hint:
+        print(f"hint: {clean(' '.join(hint.removeprefix('see: ').split()))}", file=sys.stderr)
     return 2 if error.type == "usage" else 1
 
 

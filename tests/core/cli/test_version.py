@@ -34,6 +34,9 @@ def test_with_a_daemon_it_is_named(banger_app: MakeApp, run_cli: RunCli) -> None
 
 
 def test_agents_build_is_read_out_of_its_file(tmp_path: Path) -> None:
+    sources = (Path(__file__).parents[3] / "agent").glob("*.[ch]")
+    if max(source.stat().st_mtime for source in sources) > agent_binary().stat().st_mtime:
+        pytest.skip("needs an agent as new as its source: pip install -e .")
     known = agent_info(agent_binary())
     assert known["version"] == banger.__version__ and "unknown" not in known.values()
     (tmp_path / "agent").write_bytes(b"\x7fELF nothing of ours")
