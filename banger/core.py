@@ -23,9 +23,17 @@ def banger_register_start_steps() -> list[StartStep]:
 @hookimpl
 def banger_register_operations() -> list[Operation]:
     """Declare the core's operations."""
-    from banger.daemon.ops import config, self, store, vm
+    from banger.daemon.ops import config, health, power, self, shape, store, vm
 
-    return [*vm.OPERATIONS, *store.OPERATIONS, *config.OPERATIONS, *self.OPERATIONS]
+    return [
+        *vm.OPERATIONS,
+        *power.OPERATIONS,
+        *shape.OPERATIONS,
+        *health.OPERATIONS,
+        *store.OPERATIONS,
+        *config.OPERATIONS,
+        *self.OPERATIONS,
+    ]
 
 
 @hookimpl

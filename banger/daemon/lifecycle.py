@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import signal
 import time
 import uuid
 from datetime import UTC, datetime
@@ -33,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds a VMM gets to end by itself once its guest was told to power off, unless the caller says otherwise.
 STOP_TIMEOUT = 30.0
+#: Seconds that a VMM gets to act on a signal before it is ended.
+_SIGNAL_SECONDS = 3.0
 
 
 def resolve_vm(services: Services, reference: str) -> Vm:
@@ -156,6 +161,7 @@ def _ask_to_end(op: OperationContext, vm: Vm, timeout: float) -> None:
     handles = open_handles(services, vm)
     if running_process(services, vm, handles) is None:
         return
+    _wake(services, vm)
     quiesce_steps(services.registries.all_steps(), handles, undo_factory(services, vm))
     op.progress("stop", "asking the guest to power off")
     if _power_off(services, vm):
@@ -187,6 +193,26 @@ def kill_vm(op: OperationContext, vm_id: str) -> Vm:
     return vm
 
 
+def signal_vm(op: OperationContext, vm_id: str, name: str) -> None:
+    """Send a VM's process a signal, and wait a moment for what it does.
+
+    :param name: ``TERM``, ``QUIT``, …
+    """
+    services = op.services
+    with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
+        vm = current_vm(services, vm_id)
+        handles = open_handles(services, vm)
+        pid = running_process(services, vm, handles)
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, getattr(signal, f"SIG{name}"))
+    deadline = time.monotonic() + _SIGNAL_SECONDS
+    while time.monotonic() < deadline and running_process(services, vm, handles) is not None:
+        op.check_cancelled()
+        time.sleep(0.02)
+
+
 def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
     """Take a VM away: its processes, its disks, its row. ``force`` passes over what cannot be released."""
     services = op.services
@@ -214,6 +240,13 @@ def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
         services.plugins.emit("vm_stopped", vm, log_event)
     services.plugins.emit("vm_deleted", vm, log_event)
     return vm
+
+
+def _wake(services: Services, vm: Vm) -> None:
+    """Let a paused guest go on: one that is frozen cannot power off."""
+    status, vmm = services.statuses.get(vm.id), services.registries.vmms.get(vm.spec.vmm)
+    if status is not None and status.state == "paused" and vmm is not None and vmm.resume is not None:
+        vmm.resume(vm_paths(services, vm).sockets)
 
 
 def _power_off(services: Services, vm: Vm) -> bool:
