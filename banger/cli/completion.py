@@ -15,6 +15,10 @@ from click.shell_completion import CompletionItem
 from click.types import StringParamType
 
 _VARIABLE = "_BANGER_COMPLETE"
+#: click's zsh script, found through fpath, completes at the first Tab, which loads it, but not at the second: the
+#: function's body is the whole script then, called and not loading any more.
+_LOADED = "[[ $zsh_eval_context[-1] == loadautofunc ]]"
+_LOADED_OR_CALLED = "[[ $zsh_eval_context[-1] == loadautofunc || ${funcstack[1]-} == _banger ]]"
 #: Seconds that a daemon gets to say what there is.
 _PATIENCE = 0.5
 
@@ -34,7 +38,8 @@ def completion(shell: str) -> None:
     shells = get_completion_class(shell)
     assert shells is not None, "the choices above are click's"
     script = shells(make_cli(), {}, "banger", _VARIABLE)
-    click.echo(script.source_template % script.source_vars())
+    text = script.source_template % script.source_vars()
+    click.echo(text.replace(_LOADED, _LOADED_OR_CALLED).strip())
 
 
 def complete(arguments: list[str]) -> int:
@@ -54,7 +59,8 @@ def complete(arguments: list[str]) -> int:
 class LiveName(StringParamType):
     """Text that names something which the daemon knows: any text is taken, and what there is can be completed.
 
-    :param kind: ``vm``, ``image``, ``kernel``, or with ``-source`` what can be pulled as well.
+    :param kind: ``vm``, ``image``, ``kernel``, or with ``-source`` what can be pulled as well; ``offered-`` and what
+        plugins offer of.
     """
 
     def __init__(self, kind: str) -> None:
@@ -79,6 +85,10 @@ _LIVE = {
     ("*", "vms"): "vm",
     ("*", "image"): "image-source",
     ("*", "kernel"): "kernel-source",
+    ("*", "vmm"): "offered-vmms",
+    ("*", "network"): "offered-networks",
+    ("*", "with_"): "offered-capabilities",
+    ("*", "without"): "offered-capabilities",
     ("image", "name"): "image",
     ("image", "names"): "image",
     ("image", "reference"): "image-source",
@@ -108,6 +118,8 @@ def _live_names(kind: str) -> list[tuple[str, str]]:
     what, _, source = kind.partition("-")
     try:
         answer = Client().peek(f"{what}.list", timeout=_PATIENCE)
+        if what == "offered":
+            return list(answer[source].items())
         things: Iterable[dict[str, Any]] = answer[f"{what}s"]
         if what == "vm":
             return [(str(vm["name"]), f"{vm['state']}, {vm['image_name']}") for vm in things]
