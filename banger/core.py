@@ -25,15 +25,8 @@ def banger_register_operations() -> list[Operation]:
     """Declare the core's operations."""
     from banger.daemon.ops import config, health, power, self, shape, store, vm
 
-    return [
-        *vm.OPERATIONS,
-        *power.OPERATIONS,
-        *shape.OPERATIONS,
-        *health.OPERATIONS,
-        *store.OPERATIONS,
-        *config.OPERATIONS,
-        *self.OPERATIONS,
-    ]
+    families = (vm, power, shape, health, store, config, self)
+    return [operation for family in families for operation in family.OPERATIONS]
 
 
 @hookimpl
