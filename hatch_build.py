@@ -33,9 +33,9 @@ class AgentBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel":
             return
-        commit = self._write_build_module()
+        commit, built_at = self._write_build_module()
         for arch in self._stale():
-            self._build_agent(arch, commit)
+            self._build_agent(arch, commit, built_at)
         # The agent is data to Python, but a wheel with one machine's program is for that machine.
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{'any' if len(self._arches()) > 1 else f'linux_{self._arches()[0]}'}"
@@ -103,11 +103,12 @@ class AgentBuildHook(BuildHookInterface[Any]):
             return [sys.executable, "-m", "ziglang", "cc", "-target", KNOWN[arch]]
         raise SystemExit(f"banger: cannot build the guest agent for {arch}: {HINT}")
 
-    def _build_agent(self, arch: str, commit: str) -> None:
+    def _build_agent(self, arch: str, commit: str, built_at: str) -> None:
         output = self._output(arch)
         output.parent.mkdir(parents=True, exist_ok=True)
         part = output.with_name(f".{output.name}.{os.getpid()}")
-        defines = [f'-DBANGER_VERSION="{self.metadata.version}"', f'-DBANGER_COMMIT="{commit}"']
+        facts = {"VERSION": self.metadata.version, "COMMIT": commit, "BUILT_AT": built_at}
+        defines = [f'-DBANGER_{name}="{value}"' for name, value in facts.items()]
         sources = [str(path) for path in self._sources() if path.suffix == ".c"]
         compiler = self._compiler(arch)
         command = [*compiler, *self._flags(compiler), *defines, "-o", str(part), *sources]
@@ -127,13 +128,13 @@ class AgentBuildHook(BuildHookInterface[Any]):
         except (OSError, subprocess.CalledProcessError):
             return ""
 
-    def _write_build_module(self) -> str:
+    def _write_build_module(self) -> tuple[str, str]:
         """banger/_build.py: which commit this is, and when it was made; reproducible with SOURCE_DATE_EPOCH."""
         path = Path(self.root, "banger", "_build.py")
         top = self._git("rev-parse", "--show-toplevel")
         is_ours = bool(top) and Path(top).resolve() == Path(self.root).resolve()
         if not is_ours and path.exists():
-            return self._known_commit(path)  # a source distribution carries it along
+            return self._known_build(path)  # a source distribution carries it along
         commit = (self._git("rev-parse", "--short=12", "HEAD") if is_ours else "") or "unknown"
         epoch = os.environ.get("SOURCE_DATE_EPOCH") or (
             self._git("log", "-1", "--format=%ct") if is_ours else ""
@@ -144,10 +145,8 @@ class AgentBuildHook(BuildHookInterface[Any]):
         text = f'"""Written by the build."""\n\nCOMMIT = "{commit}"\nBUILT_AT = "{built_at}"\n'
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
-        return commit
+        return commit, built_at
 
-    def _known_commit(self, path: Path) -> str:
-        for line in path.read_text().splitlines():
-            if line.startswith("COMMIT = "):
-                return line.removeprefix("COMMIT = ").strip('"')
-        return "unknown"
+    def _known_build(self, path: Path) -> tuple[str, str]:
+        known = dict(line.split(" = ", 1) for line in path.read_text().splitlines() if " = " in line)
+        return known.get("COMMIT", "unknown").strip('"'), known.get("BUILT_AT", "unknown").strip('"')

@@ -10,6 +10,9 @@
 #ifndef BANGER_COMMIT
 #define BANGER_COMMIT "unknown"
 #endif
+#ifndef BANGER_BUILT_AT
+#define BANGER_BUILT_AT "unknown"
+#endif
 
 enum agent_state { STATE_BOOTING, STATE_READY, STATE_FAILED };
 

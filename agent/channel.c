@@ -18,7 +18,15 @@
 #include "request.h"
 #include "stream.h"
 
-enum { HIGH_WATER = 256 * 1024, ABSENT_RETRY_MS = 250, BLIP_MS = 300, BLIP_RETRY_MS = 5, READ_ROUND = 128 * 1024 };
+enum {
+    HIGH_WATER = 256 * 1024,
+    READ_ROUND = 128 * 1024,
+    ABSENT_MS = 5000,      /* a port hung up for this long has no host */
+    SOON_MS = 300,         /* for so long the host is looked for often */
+    SOON_RETRY_MS = 5,
+    ABSENT_RETRY_MS = 50,
+    DROPPED_RETRY_MS = 250,
+};
 
 static struct {
     int fd, listener;
@@ -93,14 +101,18 @@ void channel_send_text(uint8_t type, uint32_t stream, const char *json) {
     channel_send(type, stream, 0, json, strlen(json));
 }
 
-void channel_error(uint32_t stream, const char *code, const char *message) {
+static void put_error(uint32_t stream, const char *code, const char *message) {
     struct buffer text = {0};
     json_begin(&text, '{');
     json_member(&text, "code", code);
     json_member(&text, "message", message);
     json_end(&text, '}');
-    channel_send(FRAME_ERROR, stream, 0, buffer_front(&text), text.len);
+    frame_put(&channel.out, FRAME_ERROR, stream, 0, buffer_front(&text), text.len);
     buffer_free(&text);
+}
+
+void channel_error(uint32_t stream, const char *code, const char *message) {
+    if (channel.greeted) put_error(stream, code, message);
 }
 
 void channel_event(const char *event, const char *message) {
@@ -135,6 +147,11 @@ static void answer_hello(const unsigned char *payload) {
     buffer_free(&info);
 }
 
+/* Left over from a session whose end was seen; or that session's host is still there and has to be told. */
+static void refuse(const struct frame *frame) {
+    if (frame->type == FRAME_OPEN && !channel_is_congested()) put_error(frame->stream, "no-session", "this session has ended: greet again");
+}
+
 static void take_frame(void *context, const struct frame *frame) {
     (void)context;
     if (!frame)
@@ -142,7 +159,7 @@ static void take_frame(void *context, const struct frame *frame) {
     else if (frame->type == FRAME_HELLO)
         answer_hello(frame->payload);
     else if (!channel.greeted)
-        return; /* left over from a session whose end was seen */
+        refuse(frame);
     else if (frame->type == FRAME_OPEN)
         request_open(frame->stream, (const char *)frame->payload, frame->length);
     else if (frame->type == FRAME_CLOSE && identity_has_stream(frame->stream))
@@ -151,14 +168,15 @@ static void take_frame(void *context, const struct frame *frame) {
         stream_take_frame(frame);
 }
 
-/* That the host end of a port is closed is told beside the data, and late: the HELLO of the next host may be here already.
- * So a hang-up must last a while before it ends the session. The parser keeps its place: queued bytes may still come. */
+/* That the host end of a port is closed is told beside the data, and late: the HELLO of the next host may be here already,
+ * and that this one is connected comes later still. So a hang-up must last before it ends the session; the next HELLO ends
+ * it at once. The parser keeps its place: queued bytes may still come. */
 static void port_hung_up(void) {
     if (channel.absent) return;
     channel.absent = true;
     channel.dropped = false;
     channel.absent_since = now_ms();
-    channel.retry_at = channel.absent_since + BLIP_RETRY_MS;
+    channel.retry_at = channel.absent_since + SOON_RETRY_MS;
     fcntl(channel.fd, F_SETFL, fcntl(channel.fd, F_GETFL) | O_ASYNC);
 }
 
@@ -232,11 +250,12 @@ static void check_absent(void) {
         return;
     }
     if (port.revents & POLLIN) read_some();
-    if (!channel.dropped && now >= channel.absent_since + BLIP_MS) {
+    int64_t absent = now - channel.absent_since;
+    if (!channel.dropped && absent >= ABSENT_MS) {
         drop_session();
         channel.dropped = true;
     }
-    channel.retry_at = now + (channel.dropped ? ABSENT_RETRY_MS : BLIP_RETRY_MS);
+    channel.retry_at = now + (channel.dropped ? DROPPED_RETRY_MS : absent < SOON_MS ? SOON_RETRY_MS : ABSENT_RETRY_MS);
 }
 
 void channel_collect(void) {

@@ -16,6 +16,9 @@
 
 struct agent agent = {.log_fd = -1};
 
+/* In one piece, so that the host can read it out of the file, whatever processor it is for. */
+static const char build[] = "banger-agent " BANGER_VERSION " (" BANGER_COMMIT ", built " BANGER_BUILT_AT ")";
+
 void log_line(const char *format, ...) {
     char text[1200] = "banger-agent: ";
     size_t at = strlen(text);
@@ -66,7 +69,7 @@ static int serve(int argc, char **argv) {
 int main(int argc, char **argv) {
     for (int fd = open("/dev/null", O_RDWR); fd >= 0 && fd <= 2;) fd = open("/dev/null", O_RDWR);
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-        printf("banger-agent %s (%s)\n", BANGER_VERSION, BANGER_COMMIT);
+        puts(build);
         return 0;
     }
     if (getpid() != 1) return serve(argc, argv);

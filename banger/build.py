@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def build_info() -> tuple[str, str]:
     """Return the commit and the time (ISO 8601) this installation was built from; ``unknown`` where not recorded."""
@@ -18,3 +22,15 @@ def version_line() -> str:
 
     commit, built_at = build_info()
     return f"banger {banger.__version__} ({commit[:12]}, built {built_at})"
+
+
+def agent_info(binary: Path) -> dict[str, str]:
+    """Return version, commit and build time of a guest agent, as its file has them, for whatever processor it is.
+
+    :raises OSError: it cannot be read.
+    """
+    import re
+
+    found = re.search(rb"banger-agent ([^ \0]+) \(([^ \0]+), built ([^ \0)]+)\)", binary.read_bytes())
+    values = [value.decode(errors="replace") for value in found.groups()] if found else ["unknown"] * 3
+    return dict(zip(("version", "commit", "built_at"), values, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 import sys
 import textwrap
@@ -134,11 +133,10 @@ def _keys(model: Any, skip: Iterable[str] = ()) -> list[str]:
 
 
 def descriptions(model: Any) -> dict[str, str]:
-    """Return what the docstring of a settings model says about each key, in its ``:param`` lines."""
-    found = re.findall(
-        r"^:param (\w+): (.+(?:\n {4,}.+)*)", inspect.cleandoc(model.__doc__ or ""), re.MULTILINE
-    )
-    return {name: re.sub(r"\s+", " ", text).replace("``", "`").rstrip(".") for name, text in found}
+    """Return what a settings model says about each of its keys."""
+    from banger.config.schema import describe_keys
+
+    return describe_keys(model)
 
 
 def _toml(value: Any) -> str:

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 from banger.config.fingerprint import fingerprint
@@ -37,8 +38,11 @@ class Client:
 
     def __init__(self) -> None:
         self.paths: Paths = find_paths()
-        self._fingerprint = hashlib.sha256(fingerprint(self.paths.config).encode()).hexdigest()[:32]
         self._noticed = False
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(fingerprint(self.paths.config).encode()).hexdigest()[:32]
 
     def call(
         self,
@@ -64,6 +68,21 @@ class Client:
                 connection.close()
         raise DaemonError("the daemon keeps restarting", hint="banger daemon stop, then try again")
 
+    def peek(self, name: str, timeout: float) -> dict[str, Any]:
+        """Ask the daemon that runs, whichever version it is; it is neither started nor replaced.
+
+        :param timeout: seconds for every step.
+        :raises BangerError: it does not run, or does not answer in time.
+        """
+        try:
+            connection = _open(str(self.paths.daemon_socket), timeout)
+        except OSError as error:
+            raise _not_running() from error
+        try:
+            return self._exchange(connection, name, {}, None, timeout)
+        finally:
+            connection.close()
+
     def _connect(self, start: bool) -> socket.socket:
         path = str(self.paths.daemon_socket)
         try:
@@ -74,9 +93,7 @@ class Client:
                     f"no permission for {path}", hint="check who owns the state directory"
                 ) from error
             if not start:
-                raise DaemonError(
-                    "the daemon does not run", hint="any command starts it: banger vm list"
-                ) from error
+                raise _not_running() from error
         from banger.cli.launch import start_daemon
 
         make_private(self.paths.state)
@@ -98,15 +115,17 @@ class Client:
         name: str,
         params: dict[str, Any],
         on_event: Callable[[Event], None] | None,
+        peek: float | None = None,
     ) -> dict[str, Any]:
+        mark = f"Banger-Fingerprint: {self._fingerprint}\r\n" if peek is None else ""
         body = json.dumps(params).encode()
         accept = "application/x-ndjson" if on_event else "application/json"
         head = (
             f"POST /v1/{name} HTTP/1.1\r\nHost: banger\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            f"Accept: {accept}\r\nBanger-Fingerprint: {self._fingerprint}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Accept: {accept}\r\n{mark}Content-Length: {len(body)}\r\n\r\n"
         )
         try:
-            connection.settimeout(_FIRST_TIMEOUT if on_event else _READ_TIMEOUT)
+            connection.settimeout(_FIRST_TIMEOUT if on_event else (peek or _READ_TIMEOUT))
             if on_event is not None:
                 hold_interrupts(True)
             with contextlib.suppress(BrokenPipeError):  # refused before all was sent: the answer is there
@@ -166,14 +185,19 @@ def hold_interrupts(hold: bool) -> None:
     signal.pthread_sigmask(how, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
-def _open(path: str) -> socket.socket:
+def _open(path: str, timeout: float | None = None) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
     try:
         connection.connect(path)
     except OSError:
         connection.close()
         raise
     return connection
+
+
+def _not_running() -> DaemonError:
+    return DaemonError("the daemon does not run", hint="any command starts it: banger vm list")
 
 
 def _nonsense() -> DaemonError:

@@ -3,63 +3,117 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
-from banger.cli.table import COMMANDS, GROUPS
+from banger.cli.table import ALIASES, COMMANDS, GROUPS
 from banger.errors import PluginError
 from banger.model.command import Command
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
-class LazyGroup(click.Group):
-    """A group whose members are :class:`Command` values."""
+class UnknownCommand(click.UsageError):
+    """There is no such command; ``hint`` says what there is."""
 
-    def __init__(self, prefix: str, table: Iterable[Command], help: str) -> None:
+    def __init__(self, message: str, ctx: click.Context, hint: str) -> None:
+        super().__init__(message, ctx)
+        self.hint = hint
+
+
+class LazyGroup(click.Group):
+    """A group whose members are :class:`Command` values.
+
+    :param aliases: other names of members, with what they stand for; those of commands that are not here are left out.
+    """
+
+    def __init__(
+        self, prefix: str, table: Iterable[Command], help: str, aliases: Mapping[str, Command] | None = None
+    ) -> None:
         super().__init__(prefix or "banger", help=help, context_settings=_SETTINGS)
         self._table: dict[str, Command] = {}
         self._groups: dict[str, list[Command]] = {}
+        self._aliases: dict[str, Command] = {}
+        self._group_aliases: dict[str, dict[str, Command]] = {}
         for command in table:
             name, _, rest = command.name.partition(" ")
             if rest:
                 self._groups.setdefault(name, []).append(Command(rest, command.help, command.target))
             else:
                 self._table[name] = command
+        for alias, command in (aliases or {}).items():
+            name, _, rest = alias.partition(" ")
+            if rest:
+                self._group_aliases.setdefault(name, {})[rest] = command
+            else:
+                self._aliases[name] = command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self._groups, *self._table]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in self._groups:
+        if cmd_name in self._groups or cmd_name in self._group_aliases:
             return LazyGroup(
-                cmd_name, self._groups[cmd_name], GROUPS.get(cmd_name, f"commands on {cmd_name}")
+                cmd_name,
+                self._groups.get(cmd_name, ()),
+                GROUPS.get(cmd_name, f"commands on {cmd_name}"),
+                self._group_aliases.get(cmd_name),
             )
-        command = self._table.get(cmd_name)
-        return _load(command) if command is not None else None
+        if cmd_name in self._table:
+            return _load(self._table[cmd_name], self.name or "")
+        alias = self._aliases.get(cmd_name)
+        return _load(alias, alias.name.partition(" ")[0]) if alias is not None else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in self._groups and name not in self._table and not name.startswith("-"):
-            from banger.model.name import unknown_hint
+        if name not in self._known() and not name.startswith("-"):
+            from banger.model.name import suggest
 
-            hint = unknown_hint(name, self.list_commands(ctx), f"see: {ctx.command_path} --help")
-            raise click.UsageError(f"there is no command '{ctx.command_path} {name}'; {hint}", ctx)
+            close = suggest(name, self._known())
+            everything = f"{ctx.command_path} --help"
+            hint = f"did you mean '{close}'? all of them: {everything}" if close else everything
+            raise UnknownCommand(f"there is no command '{ctx.command_path} {name[:80]}'", ctx, hint)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def _known(self) -> set[str]:
+        return {*self._groups, *self._table, *self._aliases, *self._group_aliases}
+
+    def _members(self) -> list[tuple[str, str]]:
+        """Return the names of the members and what each is for; nothing is imported."""
         rows = [(name, GROUPS.get(name, f"commands on {name}")) for name in self._groups]
-        rows += [(name, command.help) for name, command in self._table.items()]
+        return [*rows, *((name, command.help) for name, command in self._table.items())]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the members that begin like this, from the table: click would import each of them."""
+        from click.shell_completion import CompletionItem
+
+        members = [
+            CompletionItem(name, help=what) for name, what in self._members() if name.startswith(incomplete)
+        ]
+        return [*members, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl(self._members())
+        rows: dict[str, list[str]] = {}
+        for alias, command in self._aliases.items():
+            rows.setdefault(command.name, []).append(alias)
+        if rows:
+            with formatter.section("Also"):
+                formatter.write_dl([(", ".join(names), full) for full, names in rows.items()])
 
 
-def _load(command: Command) -> click.Command:
+def _load(command: Command, family: str) -> click.Command:
     module, _, name = command.target.partition(":")
     try:
         loaded = getattr(import_module(module), name)
@@ -70,6 +124,10 @@ def _load(command: Command) -> click.Command:
         ) from error
     if not isinstance(loaded, click.Command):
         raise PluginError(f"{command.target} is not a click command", hint="banger doctor")
+    if "_BANGER_COMPLETE" in os.environ:
+        from banger.cli.completion import add_live_names
+
+        add_live_names(loaded, family)
     return loaded
 
 
@@ -106,6 +164,7 @@ def _is_installed(package: str) -> bool:
 
 
 _CORE = [command.name for command in COMMANDS]
+_CORE += [alias for alias, full in ALIASES.items() if full in _CORE]
 
 
 def _hides_ours(name: str) -> bool:
@@ -115,9 +174,10 @@ def _hides_ours(name: str) -> bool:
 
 def make_cli() -> click.Group:
     """Return the root command."""
-    root = LazyGroup(
-        "", [*COMMANDS, *plugin_commands()], "A disposable Linux machine of your own with one command."
-    )
+    commands = [*COMMANDS, *plugin_commands()]
+    known = {command.name: command for command in commands}
+    aliases = {alias: known[full] for alias, full in ALIASES.items() if full in known and alias not in known}
+    root = LazyGroup("", commands, "A disposable Linux machine of your own with one command.", aliases)
     root.epilog = "Start with: banger vm run --rm -- uname -a"
     root.params.append(
         click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_print_version)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import socket
@@ -97,6 +99,8 @@ def _failed(errors: Path) -> DaemonError:
         lines = errors.read_text(errors="replace").strip().splitlines()
     except OSError:
         lines = []
+    if (full := _no_space(errors)) is not None:
+        return full
     said = next(
         (line for line in lines if line.startswith("bangerd: ")), lines[-1] if lines else "it said nothing"
     )
@@ -105,3 +109,27 @@ def _failed(errors: Path) -> DaemonError:
     return DaemonError(
         message if hint else f"the daemon ended at once: {message}", hint=hint or f"see {errors}"
     )
+
+
+#: Bytes that a file system without room for them has no use for a daemon: less would fit into a block already taken.
+_PROBE = 256 * 1024
+
+
+def _no_space(errors: Path) -> DaemonError | None:
+    """Return what to say when the daemon could not even write why it ended: the disk, or the quota, is full."""
+    probe = errors.with_suffix(".probe")
+    try:
+        with open(probe, "xb") as file:
+            file.write(bytes(_PROBE))
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return None
+        return DaemonError(
+            f"no space left in {errors.parent}: the daemon could not start",
+            hint=f"free some (df -h {errors.parent}), or set XDG_STATE_HOME to another disk",
+        )
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return None

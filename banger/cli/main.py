@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 
@@ -19,37 +20,83 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit status."""
+    import os
+
+    from banger.cli.stdio import mend_streams
+
+    mend_streams()
+    if "_BANGER_COMPLETE" in os.environ:
+        from banger.cli.completion import complete
+
+        return complete(arguments)
+    status = _run_once(lambda: _run_command(arguments))
+    # What is still to be written is part of the command: a full disk or a reader that is gone shows only now.
+    return _run_once(lambda: _flush(status), status)
+
+
+def _run_once(work: Callable[[], int], status: int = 0) -> int:
+    """Do something and turn whatever it raises into one line and an exit status.
+
+    :param status: what had gone wrong before, which no later trouble hides.
+    """
     from banger.errors import BangerError
 
     try:
-        import click
-
-        _interrupt_on_hangup()
-        from banger.cli.group import make_cli
-
-        try:
-            result = make_cli().main(arguments, prog_name="banger", standalone_mode=False)
-        except click.exceptions.Exit as leave:
-            return leave.exit_code
-        except click.ClickException as error:
-            return _show_click(error)
-        except click.Abort as error:
-            return _interrupted(error.__context__ or error)
-        return result if isinstance(result, int) else 0
+        return work()
     except BangerError as error:
         return show_error(error)
     except KeyboardInterrupt as error:
         return _interrupted(error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EPIPE):
+        if error.errno not in _OUTPUT_ERRORS:
             return _show_bug(error)
-        if error.errno != errno.EPIPE:
-            print(f"banger: the output cannot be written: {error.strerror}", file=sys.stderr)
-            return 1
-        sys.stderr.close()
-        return 141
+        return status or _show_unwritable(error)
     except Exception as error:
         return _show_bug(error)
+
+
+def _run_command(arguments: list[str]) -> int:
+    import click
+
+    _interrupt_on_hangup()
+    from banger.cli.group import make_cli
+
+    try:
+        result = make_cli().main(arguments, prog_name="banger", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        return _show_click(error)
+    except click.Abort as error:
+        return _interrupted(error.__context__ or error)
+    return result if isinstance(result, int) else 0
+
+
+def _flush(status: int) -> int:
+    sys.stdout.flush()
+    return status
+
+
+#: What writing to standard output fails with: no space, a reader that is gone, a descriptor that was closed.
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EPIPE, errno.EBADF)
+
+
+def _show_unwritable(error: OSError) -> int:
+    """Say that the output cannot be written; nothing at all where its reader went away, as after ``| head``."""
+    import contextlib
+
+    from banger.cli.stdio import silence
+
+    silence(1)
+    if error.errno == errno.EPIPE:
+        return 141
+    with contextlib.suppress(OSError, ValueError):
+        print(f"banger: the output cannot be written: {error.strerror}", file=sys.stderr)
+        print(
+            "hint: check free space and where the output goes; what was asked for may be done",
+            file=sys.stderr,
+        )
+    return 1
 
 
 class _HangUp(KeyboardInterrupt):
@@ -93,16 +140,13 @@ def show_error(error: BaseException) -> int:
 def _show_click(error: object) -> int:
     import click
 
-    from banger.cli.output import red
+    from banger.cli.usage import describe_usage
 
     assert isinstance(error, click.ClickException)
     if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later; its message is the help
         print(error.format_message(), file=sys.stderr)
         return error.exit_code
-    print(f"{red('banger:')} {error.format_message()}", file=sys.stderr)
-    context = getattr(error, "ctx", None)
-    if context is not None:
-        print(f"hint: {context.command_path} --help", file=sys.stderr)
+    show_error(describe_usage(error))
     return error.exit_code
 
 

@@ -15,7 +15,7 @@ _CLEAR = "\r\x1b[K"
 
 
 def _coloured(stream: IO[str]) -> bool:
-    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _paint(code: str, text: str, stream: IO[str] | None = None) -> str:

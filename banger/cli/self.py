@@ -20,9 +20,12 @@ def daemon_status(as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
+    from banger.cli.version import describe_build, describe_drift
+
     print_pairs(
         [
-            ("version", f"{answer['version']} ({answer['commit'][:12]}, built {answer['built_at']})"),
+            ("version", describe_build(answer)),
+            ("agent", describe_build(answer["agent"])),
             ("process", str(answer["pid"])),
             ("up for", f"{answer['uptime_seconds']:.0f} s"),
             ("socket", answer["socket"]),
@@ -32,25 +35,36 @@ def daemon_status(as_json: bool) -> None:
             ("operations", str(answer["operations"])),
         ]
     )
+    for note in describe_drift(answer, answer):
+        say(f"note: {clean(note)}")
 
 
 @click.command()
 @click.option("--force", is_flag=True, help="even while operations are running")
-def daemon_stop(force: bool) -> None:
+@json_option
+def daemon_stop(force: bool, as_json: bool) -> None:
     """End the daemon; VMs go on, and the next command starts it again."""
+    stopped = True
     try:
         Client().call("daemon.stop", {"force": force}, start=False)
     except DaemonError as error:
         if "does not run" not in error.message:
             raise
+        stopped = False
+    if as_json:
+        print_json({"stopped": stopped})
+    elif stopped:
+        print("daemon stopped")
+    else:
         say("the daemon does not run")
-        return
-    print("daemon stopped")
 
 
 @click.command()
-@click.option("-n", "--lines", type=click.IntRange(0), default=100, show_default=True)
-def daemon_logs(lines: int) -> None:
+@click.option(
+    "-n", "--lines", type=click.IntRange(0), default=100, show_default=True, help="how many of the last lines"
+)
+@json_option
+def daemon_logs(lines: int, as_json: bool) -> None:
     """Print the end of the daemon's log; every line carries its operation's id."""
     from banger.config.paths import find_paths
 
@@ -60,6 +74,9 @@ def daemon_logs(lines: int) -> None:
     except FileNotFoundError:
         raise NotFoundError(f"there is no log at {path} yet", hint="any command starts the daemon") from None
     end = text.splitlines()[-lines:] if lines else []
+    if as_json:
+        print_json({"file": str(path), "lines": end})
+        return
     if sys.stdout.isatty():  # a log quotes whom it speaks of, guests too
         end = [clean(line.expandtabs()) for line in end]
     click.echo("\n".join(end))
@@ -104,17 +121,3 @@ def doctor(as_json: bool) -> int:
         if check["hint"] and check["status"] != "PASS":
             print(f"      {clean(check['hint'])}")
     return 0 if answer["ok"] else 1
-
-
-@click.command()
-@json_option
-def version(as_json: bool) -> None:
-    """Print version, commit and build time."""
-    import banger
-    from banger.build import build_info
-
-    commit, built_at = build_info()
-    if as_json:
-        print_json({"version": banger.__version__, "commit": commit, "built_at": built_at})
-    else:
-        print_pairs([("version", banger.__version__), ("commit", commit), ("built", built_at)])

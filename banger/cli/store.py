@@ -114,13 +114,22 @@ def _show(answer: dict[str, Any], what: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-def image_delete(name: str) -> None:
+@json_option
+def image_delete(name: str, as_json: bool) -> None:
     """Delete an image that no VM uses."""
-    print(f"{Client().call('image.delete', {'name': name})['image']['name']} deleted")
+    _deleted(Client().call("image.delete", {"name": name})["image"], as_json)
 
 
 @click.command()
 @click.argument("name")
-def kernel_rm(name: str) -> None:
+@json_option
+def kernel_rm(name: str, as_json: bool) -> None:
     """Delete a kernel that no VM uses."""
-    print(f"{Client().call('kernel.rm', {'name': name})['kernel']['name']} deleted")
+    _deleted(Client().call("kernel.rm", {"name": name})["kernel"], as_json)
+
+
+def _deleted(thing: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(thing)
+    else:
+        print(f"{thing['name']} deleted")

@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from banger.config.lines import find_line
 from banger.errors import BangerError, ConfigError, PluginError
 from banger.model.name import unknown_hint
 from banger.model.size import parse_size
+from banger.model.validation import describe_refusal
 
 #: Where a value came from when no file gave it.
 BUILT_IN = "built-in"
@@ -139,15 +141,21 @@ def check_model(
     except ValidationError as error:
         first = error.errors()[0]
         dotted = prefix + ".".join(str(part) for part in first["loc"])
-        where = next((origins[key] for key in _ancestors(dotted) if key in origins), "the configuration")
+        where = _place(dotted, origins)
         if first["type"] == "extra_forbidden":
             known = _known_keys(model, first["loc"][:-1])
             hint = unknown_hint(str(first["loc"][-1]), known, f"known keys: {', '.join(sorted(known))}")
             raise ConfigError(f"{where}: unknown key {dotted}", hint=hint) from error
-        message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(
-            f"{where}: {dotted}: {message}", hint="correct the value or delete the line"
+            f"{where}: {dotted}: {describe_refusal(first)}", hint="correct the value or delete the line"
         ) from error
+
+
+def _place(dotted: str, origins: Mapping[str, str]) -> str:
+    """Return where a path was set, for people: file and line, or the environment variable."""
+    origin = next((origins[key] for key in _ancestors(dotted) if key in origins), "the configuration")
+    line = find_line(origin, dotted)
+    return f"{origin}:{line}" if line is not None else origin
 
 
 def _ancestors(dotted: str) -> list[str]:
@@ -185,6 +193,10 @@ class PluginSettings:
         model = load_model(target, plugin)
         prefix = f"plugins.{plugin}."
         self._models[plugin] = check_model(model, settings.tables.get(plugin, {}), prefix, settings.origins)
+
+    def items(self) -> list[tuple[str, BaseModel]]:
+        """Return every plugin that declared settings, with them."""
+        return list(self._models.items())
 
     def get(self, plugin: str) -> BaseModel:
         """Return a plugin's settings; PluginError when it declared none."""

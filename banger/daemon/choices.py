@@ -18,6 +18,7 @@ from banger.model.image import Image, Kernel
 from banger.model.name import check_vm_name, unknown_hint
 from banger.model.network import NetworkMode
 from banger.model.size import format_mib, parse_size
+from banger.model.validation import describe_refusal
 from banger.model.vm import PublishedPort, VmSpec
 from banger.model.vmm import Vmm
 
@@ -234,8 +235,8 @@ def _check_options(services: Services, name: str, options: Mapping[str, Any]) ->
         hint = f"options: {', '.join(model.model_fields)}"
         if first["type"] == "extra_forbidden":
             hint = unknown_hint(key, model.model_fields, hint)
-        what = "unknown option" if first["type"] == "extra_forbidden" else first["msg"]
-        raise UsageError(f"--with {name}: {key}: {what}", hint=hint) from error
+        what = "is no option of it" if first["type"] == "extra_forbidden" else describe_refusal(first)
+        raise UsageError(f"--with {name}: {key} {what}", hint=hint) from error
     return checked.model_dump(mode="json")
 
 
@@ -268,4 +269,4 @@ def problem_of(error: ValidationError) -> BangerError:
     if isinstance(cause, BangerError):
         return cause
     path = ".".join(str(part) for part in first["loc"]) or "parameters"
-    return UsageError(f"{path}: {first['msg']}", hint="see: banger COMMAND --help")
+    return UsageError(f"{path} {describe_refusal(first)}", hint="see: banger COMMAND --help")

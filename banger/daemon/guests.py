@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from banger.errors import GuestError
-from banger.guest.channel import GuestChannel
+from banger.guest.channel import AgentInfo, GuestChannel, GuestStream, SessionEnded
+
+T = TypeVar("T")
 
 
 class Guests:
@@ -28,6 +30,35 @@ class Guests:
                 channel = await GuestChannel.connect(socket, timeout=timeout)
                 self._channels[vm_id] = channel
             return channel
+
+    async def describe(self, vm_id: str, socket: Path, timeout: float) -> AgentInfo | None:
+        """Return what the VM's agent is; None when it does not answer in time."""
+        try:
+            async with asyncio.timeout(timeout):
+                return (await self.channel(vm_id, socket, timeout)).info
+        except (GuestError, OSError, TimeoutError):
+            return None
+
+    async def open(self, vm_id: str, socket: Path, op: str, **fields: Any) -> GuestStream:
+        """Open a stream to the VM's agent."""
+        return await self._ask(vm_id, socket, 10.0, lambda channel: channel.open(op, **fields))
+
+    async def request(
+        self, vm_id: str, socket: Path, op: str, *, timeout: float, **fields: Any
+    ) -> dict[str, Any]:
+        """Ask the VM's agent once; ``timeout`` seconds for its answer."""
+        return await self._ask(
+            vm_id, socket, timeout, lambda channel: channel.request(op, timeout=timeout, **fields)
+        )
+
+    async def _ask(
+        self, vm_id: str, socket: Path, timeout: float, ask: Callable[[GuestChannel], Awaitable[T]]
+    ) -> T:
+        """Ask, and once more on a new channel when the agent had ended the session before it saw the request."""
+        try:
+            return await ask(await self.channel(vm_id, socket, timeout))
+        except SessionEnded:
+            return await ask(await self.channel(vm_id, socket, timeout))
 
     async def drop(self, vm_id: str) -> None:
         """Close the VM's channel, if there is one."""
@@ -70,11 +101,8 @@ class LoopGuest:
         self._wait(ready(), timeout + 5, "the guest to report ready")
 
     def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
-        async def ask() -> dict[str, Any]:
-            channel = await self._guests.channel(self._vm_id, self._socket, timeout)
-            return await channel.request(op, timeout=timeout, **fields)
-
-        answer: dict[str, Any] = self._wait(ask(), timeout + 5, f"the guest's answer to {op}")
+        asked = self._guests.request(self._vm_id, self._socket, op, timeout=timeout, **fields)
+        answer: dict[str, Any] = self._wait(asked, timeout + 5, f"the guest's answer to {op}")
         return answer
 
     def _wait(self, work: Any, timeout: float, what: str) -> Any:

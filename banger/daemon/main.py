@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import json
@@ -60,6 +61,12 @@ def main() -> None:
         print(f"bangerd: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        print(f"bangerd: {error.filename or paths.state}: {error.strerror}", file=sys.stderr)
+        print(f"hint: free some space (df -h {paths.state}), or set XDG_STATE_HOME", file=sys.stderr)
         raise SystemExit(1) from None
 
 

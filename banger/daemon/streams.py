@@ -20,7 +20,7 @@ from banger.guest import wire
 
 if TYPE_CHECKING:
     from banger.daemon.services import Services
-    from banger.guest.channel import GuestChannel, GuestStream
+    from banger.guest.channel import GuestStream
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +121,8 @@ class Streams:
     async def _relay(
         self, ticket: Ticket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        channel: GuestChannel = await self._services.guests.channel(ticket.vm_id, ticket.socket, 10.0)
         request = dict(ticket.request)
-        stream = await channel.open(request.pop("op"), **request)
+        stream = await self._services.guests.open(ticket.vm_id, ticket.socket, request.pop("op"), **request)
         writer.write(wire.encode(wire.Frame(wire.ACCEPT, CLIENT_STREAM, 0, wire.encode_json(stream.accept))))
         up = asyncio.create_task(_client_to_guest(reader, stream))
         down = asyncio.create_task(_guest_to_client(stream, writer))

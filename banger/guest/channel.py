@@ -11,10 +11,10 @@ from typing import Any
 
 from banger.errors import GuestError
 from banger.guest import wire
-from banger.guest.stream import GuestRefusal, GuestStream
+from banger.guest.stream import GuestRefusal, GuestStream, SessionEnded
 from banger.guest.wire import Frame
 
-__all__ = ["AgentInfo", "GuestChannel", "GuestRefusal", "GuestStream"]
+__all__ = ["AgentInfo", "GuestChannel", "GuestRefusal", "GuestStream", "SessionEnded"]
 
 _READ = 256 * 1024
 _RETRY = 0.02
@@ -237,20 +237,34 @@ class GuestChannel:
             stream._abandon(GuestError(f"the {op} request was given up"))
             raise
         if frame.type == wire.ERROR:
-            raise GuestRefusal.from_frame(frame)
+            raise self._refusal(frame)
         if frame.type != kind:
             error = GuestError(f"the guest agent answered {op} with an unexpected {frame.name} frame")
             stream._abandon(error)
             raise error
         return stream, frame
 
+    def _refusal(self, frame: Frame) -> GuestError:
+        refusal = GuestRefusal.from_frame(frame)
+        if refusal.code != "no-session":
+            return refusal
+        error = SessionEnded("the guest agent had ended this session")
+        self._lose(error)
+        return error
+
     async def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
-        """Ask once, get one JSON object; a refusal is a :class:`GuestRefusal` with the agent's code."""
+        """Ask once, get one JSON object; a refusal is a :class:`GuestRefusal` with the agent's code.
+
+        :raises SessionEnded: nothing was done; a new channel may be asked.
+        """
         _stream, frame = await self._answer(op, wire.RESULT, timeout, fields)
         return frame.json()
 
     async def open(self, op: str, *, timeout: float = 10, **fields: Any) -> GuestStream:
-        """Open a stream; returns once the agent has accepted it."""
+        """Open a stream; returns once the agent has accepted it.
+
+        :raises SessionEnded: nothing was done; a new channel may be asked.
+        """
         stream, frame = await self._answer(op, wire.ACCEPT, timeout, fields)
         try:
             stream.accept = frame.json()

@@ -32,6 +32,10 @@ class GuestRefusal(GuestError):
         return cls(wire.clean_text(problem.get("message"), 2000) or code, code=code)
 
 
+class SessionEnded(GuestError):
+    """The agent had ended the session before this request came: nothing of it was done, and the channel is lost."""
+
+
 class GuestStream:
     """A stream the agent accepted. Frames come and go as they are; the windows are watched here.
 

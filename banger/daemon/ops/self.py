@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import Any, Literal
@@ -9,13 +10,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import banger
-from banger.build import build_info
+from banger.build import agent_info, build_info
 from banger.daemon.context import OperationContext, OperationRecord
-from banger.daemon.starts import open_handles
+from banger.daemon.services import Services
+from banger.daemon.starts import open_handles, vm_paths
 from banger.errors import BangerError, ConflictError, UsageError
+from banger.guest.channel import AgentInfo
+from banger.guest.initramfs import agent_binary
 from banger.model.check import Check, CheckStatus
 from banger.model.command import Operation
-from banger.model.vm import VmState
+from banger.model.vm import Vm, VmState
 
 
 class Nothing(BaseModel):
@@ -24,8 +28,25 @@ class Nothing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Build(BaseModel):
+    """Which build something is."""
+
+    version: str
+    commit: str
+    built_at: str
+
+
+class AgentBuild(BaseModel):
+    """The agent in a running VM; ``drift``: it is of another build than the one that new starts get."""
+
+    vm: str
+    version: str
+    commit: str
+    drift: bool
+
+
 class DaemonStatus(BaseModel):
-    """The daemon that answered."""
+    """The daemon that answered. ``agent``: the one that new starts get; ``agents``: those of running VMs."""
 
     version: str
     commit: str
@@ -37,6 +58,8 @@ class DaemonStatus(BaseModel):
     memory_mib: float
     running_vms: int
     operations: int
+    agent: Build | None = None
+    agents: tuple[AgentBuild, ...] = ()
 
 
 class StopParams(BaseModel):
@@ -110,12 +133,16 @@ class Diagnosis(BaseModel):
 
 
 _STARTED = time.monotonic()
+#: Seconds that the agents of running VMs get to say what they are.
+_AGENT_SECONDS = 1.0
 
 
 def status(op: OperationContext, _: Nothing) -> DaemonStatus:
     """Report on the daemon."""
     services = op.services
     commit, built_at = build_info()
+    running = [vm for vm in services.database.vms() if vm.state is VmState.RUNNING]
+    agent = _packaged_agent()
     return DaemonStatus(
         version=banger.__version__,
         commit=commit,
@@ -125,8 +152,40 @@ def status(op: OperationContext, _: Nothing) -> DaemonStatus:
         socket=str(services.paths.daemon_socket),
         state_directory=str(services.paths.state),
         memory_mib=_resident_mib(),
-        running_vms=sum(vm.state is VmState.RUNNING for vm in services.database.vms()),
+        running_vms=len(running),
         operations=len(services.operations.running()) - 1,
+        agent=agent,
+        agents=_running_agents(services, running, agent),
+    )
+
+
+def _packaged_agent() -> Build | None:
+    try:
+        return Build.model_validate(agent_info(agent_binary(os.uname().machine)))
+    except (BangerError, OSError):
+        return None
+
+
+def _running_agents(services: Services, vms: list[Vm], packaged: Build | None) -> tuple[AgentBuild, ...]:
+    """Ask the agents of running VMs what they are, all at once; one that does not answer in time is left out."""
+
+    async def ask() -> list[AgentInfo | None]:
+        asked = (
+            services.guests.describe(vm.id, vm_paths(services, vm).channel, _AGENT_SECONDS) for vm in vms
+        )
+        return list(await asyncio.gather(*asked))
+
+    answers = asyncio.run_coroutine_threadsafe(ask(), services.loop).result(_AGENT_SECONDS * 2)
+    wanted = (packaged.version, packaged.commit) if packaged is not None else None
+    return tuple(
+        AgentBuild(
+            vm=vm.name,
+            version=info.version,
+            commit=info.commit,
+            drift=wanted is not None and (info.version, info.commit) != wanted,
+        )
+        for vm, info in zip(vms, answers, strict=True)
+        if info is not None
     )
 
 

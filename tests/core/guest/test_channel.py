@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from banger.daemon.guests import Guests
 from banger.errors import GuestError
 from banger.guest import wire
-from banger.guest.channel import GuestChannel, GuestRefusal
+from banger.guest.channel import GuestChannel, GuestRefusal, SessionEnded
 from banger.guest.wire import Frame
 
 ANSWER_BYTES = len(wire.hello(bytes(16)))
@@ -146,6 +147,29 @@ async def test_a_refusal_carries_its_code(guest: FakeGuest, connect: Connect) ->
     with pytest.raises(GuestRefusal, match="no") as caught:
         await asking
     assert caught.value.code == "unknown-op"
+
+
+async def end_session(guest: FakeGuest) -> None:
+    writer, opened = await guest.connected.get(), await guest.frames.get()
+    writer.write(wire.encode(Frame(wire.ERROR, opened.stream, 0, b'{"code":"no-session"}')))
+
+
+@pytest.mark.usefixtures("connect")
+async def test_a_session_that_had_ended_is_greeted_again_once(guest: FakeGuest, tmp_path: Path) -> None:
+    guests = Guests()
+    asking = asyncio.create_task(guests.request("vm", tmp_path / "guest.sock", "health", timeout=5))
+    await end_session(guest)
+    writer, opened = await guest.connected.get(), await guest.frames.get()
+    writer.write(wire.encode(Frame(wire.RESULT, opened.stream, 0, b'{"answer":42}')))
+    assert await asking == {"answer": 42}
+    await guests.close()
+
+    opening = asyncio.create_task(guests.open("vm", tmp_path / "guest.sock", "exec", argv=["x"]))
+    await end_session(guest)
+    await end_session(guest)
+    with pytest.raises(SessionEnded):
+        await opening
+    await guests.close()
 
 
 async def test_a_silent_request_is_closed_after_its_time(guest: FakeGuest, connect: Connect) -> None:

@@ -1,0 +1,106 @@
+"""What was typed wrongly, in plain lines: click's errors as ours, each with what to type next."""
+
+from __future__ import annotations
+
+import click
+from click.core import ParameterSource
+
+from banger.errors import UsageError
+from banger.model.name import suggest
+
+#: What a value has to be, by the class of its click type.
+_KINDS = {
+    "IntParamType": "a whole number",
+    "FloatParamType": "a number",
+    "BoolParamType": "true or false",
+    "UUIDParameterType": "a UUID",
+}
+
+
+def describe_usage(error: click.ClickException) -> UsageError:
+    """Return the line and the hint for what click refused."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "banger"
+    hint = f"{command} --help"
+    if isinstance(error, click.NoSuchOption):
+        return _unknown_option(error, context, hint)
+    if isinstance(error, click.MissingParameter):
+        return UsageError(f"{_name(error.param, context)} is missing", hint=hint)
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return _bad_value(error, error.param, context, hint)
+    if isinstance(error, click.BadOptionUsage) and "requires" in error.message:
+        return UsageError(f"{error.option_name} needs a value", hint=hint)
+    message = error.format_message().rstrip(".")
+    for theirs, ours in (
+        ("Got unexpected extra argument (", "one argument too many: "),
+        ("Got unexpected extra arguments (", "arguments too many: "),
+    ):
+        if message.startswith(theirs):
+            message = ours + message.removeprefix(theirs).removesuffix(")")
+    return UsageError(message, hint=getattr(error, "hint", None) or hint)
+
+
+def _unknown_option(error: click.NoSuchOption, context: click.Context | None, hint: str) -> UsageError:
+    known = [
+        name
+        for parameter in (context.command.get_params(context) if context is not None else ())
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("--")
+    ]
+    close = suggest(error.option_name, known)
+    return UsageError(
+        f"there is no option {error.option_name}",
+        hint=f"did you mean {close}? all of them: {hint}" if close else hint,
+    )
+
+
+def _name(parameter: click.Parameter | None, context: click.Context | None) -> str:
+    if parameter is None:
+        return "something"
+    source = context.get_parameter_source(parameter.name or "") if context is not None else None
+    if source is ParameterSource.ENVIRONMENT and isinstance(parameter.envvar, str):
+        return f"the environment variable {parameter.envvar}"
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return parameter.metavar or (parameter.name or "").upper()
+
+
+def _bad_value(
+    error: click.BadParameter, parameter: click.Parameter, context: click.Context | None, hint: str
+) -> UsageError:
+    name, kind = _name(parameter, context), parameter.type
+    given = _given(error.message)
+    if isinstance(kind, click.Choice):
+        choices = [str(choice) for choice in kind.choices]
+        close = suggest(given, choices) if given else None
+        wanted = f"did you mean {close}? " if close else ""
+        return UsageError(
+            f"{name}: '{given}' is not one of {', '.join(choices)}", hint=f"{wanted}{_correct(name, hint)}"
+        )
+    wanted = _wanted(kind)
+    if wanted and given:
+        return UsageError(f"{name}: '{given}' is not {wanted}", hint=_correct(name, hint))
+    return UsageError(f"{name}: {error.message.rstrip('.')}", hint=_correct(name, hint))
+
+
+def _correct(name: str, hint: str) -> str:
+    return f"correct or unset {name.rpartition(' ')[2]}" if name.startswith("the env") else hint
+
+
+def _given(message: str) -> str:
+    """Return the value that click quotes first in its message; with a range it quotes none, but begins with it."""
+    if message.startswith(("'", '"')):
+        return message[1:].partition(f"{message[0]} is not")[0][:80]
+    return message.partition(" is not in the range")[0][:80] if " is not in the range" in message else ""
+
+
+def _wanted(kind: object) -> str:
+    if isinstance(kind, click.IntRange | click.FloatRange):
+        what = "a whole number" if isinstance(kind, click.IntRange) else "a number"
+        if kind.min is not None and kind.max is not None:
+            return f"{what} from {kind.min:g} to {kind.max:g}"
+        if kind.min is not None:
+            return f"{what} of {kind.min:g} or more"
+        return f"{what} of {kind.max:g} or less" if kind.max is not None else what
+    return _KINDS.get(type(kind).__name__, "")

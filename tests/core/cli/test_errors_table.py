@@ -1,0 +1,248 @@
+"""Every error message of the command line with its hint, one row each, from the real program against a real daemon.
+
+A row: what is typed, the exit status, a piece of the message, a piece of the hint. Nothing here needs a VM.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from banger.testing.pytest_plugin import BangerDirs, MakeApp
+
+#: Typed wrongly: exit status 2, and the daemon is not even asked where the command line can tell.
+USAGE = [
+    ("vms list", "there is no command 'banger vms'", "did you mean 'vm'?"),
+    ("vm lst", "there is no command 'banger vm lst'", "did you mean 'list'? all of them: banger vm --help"),
+    ("image pul x", "there is no command 'banger image pul'", "did you mean 'pull'?"),
+    ("xyzzy", "there is no command 'banger xyzzy'", "banger --help"),
+    ("rn", "there is no command 'banger rn'", "did you mean 'r"),
+    ("vm list --jsn", "there is no option --jsn", "did you mean --json?"),
+    (
+        "vm run --nmae x",
+        "there is no option --nmae",
+        "did you mean --name? all of them: banger vm run --help",
+    ),
+    ("vm run --zzzzz", "there is no option --zzzzz", "banger vm run --help"),
+    ("vm list -Z", "there is no option -Z", "banger vm list --help"),
+    ("vm show", "VM is missing", "banger vm show --help"),
+    ("image show", "NAME is missing", "banger image show --help"),
+    ("vm show a b", "too many: b", "banger vm show --help"),
+    ("vm list a b", "too many: a b", "banger vm list --help"),
+    ("vm run --name", "--name needs a value", "--help"),
+    ("vm run --vcpu many", "--vcpu: 'many' is not a whole number", "banger vm run --help"),
+    ("vm run --vcpu 1.5", "--vcpu: '1.5' is not a whole number", "banger vm run --help"),
+    ("vm run --vcpu 0", "0 vcpu make no machine", "--vcpu 1 or more"),
+    ("vm run --vcpu -1", "-1 vcpu make no machine", "--vcpu 1 or more"),
+    ("vm run --accel hvf", "--accel: 'hvf' is not one of auto, kvm, tcg", "banger vm run --help"),
+    ("vm run --accel tgc", "--accel: 'tgc' is not one of auto, kvm, tcg", "did you mean tcg?"),
+    ("vm stop x --timeout soon", "--timeout: 'soon' is not a number from 0 to 3600", "banger vm stop --help"),
+    ("vm stop x --timeout -1", "--timeout: '-1.0' is not a number from 0 to 3600", "banger vm stop --help"),
+    ("daemon logs -n -5", "--lines: '-5' is not a whole number of 0 or more", "banger daemon logs --help"),
+    ("vm create --memory zero", "--memory: 'zero' is not a size", "2G or 512M"),
+    ("vm create --memory 1M", "1 MiB of memory boot nothing", "--memory 128M or more"),
+    ("vm create --memory 0", "--memory: '0' is too small", "the smallest size is 1M"),
+    ("vm create --disk-size 1E", "--disk-size: '1E' is not a size", "a number with K, M, G or T"),
+    ("vm create --disk-size 32T", "--disk-size 32768G is out of range", "64M to 16T"),
+    ("vm create --overlay-size 1M", "--overlay-size 1M is out of range", "64M to 16T"),
+    ("vm create --name Not_A_Name", "'Not_A_Name' is not a VM name", "a-z, 0-9 and '-'"),
+    ("vm create --name -x-", "'-x-' is not a VM name", "not at the start or end"),
+    ("vm create -p 99999", "--publish 99999 is not a port", "--publish 8080:80"),
+    ("vm create -p 80:x", "--publish 80:x is not a port", "--publish 8080:80"),
+    ("vm create -p 80 -p 80", "port 80 is published twice", "each host port once"),
+    ("vm create --with work disk", "too many: disk", "banger vm create --help"),
+    ("vm run -d --rm", "--detach goes with neither --rm nor a command", "banger vm run --help"),
+    ("vm run --env NOT_SET_HERE -- true", "--env NOT_SET_HERE: no such variable", "--env NAME=VALUE"),
+    (
+        "completion csh",
+        "SHELL: 'csh' is not one of bash, zsh, fish",
+        "did you mean zsh? banger completion --help",
+    ),
+    ("purge", "nothing was removed", "banger purge --yes"),
+]
+#: Asked rightly, but it cannot be: exit status 1.
+OPERATION = [
+    ("vm show otter", "there is no VM 'otter'", "banger vm list"),
+    ("vm start otter", "there is no VM 'otter'", "banger vm list"),
+    ("vm stop otter", "there is no VM 'otter'", "banger vm list"),
+    ("vm delete otter", "there is no VM 'otter'", "banger vm list"),
+    ("vm exec otter -- true", "there is no VM 'otter'", "banger vm list"),
+    ("vm logs otter", "there is no VM 'otter'", "banger vm list"),
+    ("rm otter", "there is no VM 'otter'", "banger vm list"),
+    ("image show nothing", "there is no image 'nothing'", "banger image pull NAME"),
+    ("image rm nothing", "there is no image 'nothing'", "banger image pull NAME"),
+    ("kernel show nothing", "there is no kernel 'nothing'", "banger kernel pull NAME"),
+    ("kernel rm nothing", "there is no kernel 'nothing'", "banger kernel pull NAME"),
+    ("image pull nowhere:x", "nowhere", ""),
+    ("vm create --net wormhole", "there is no network 'wormhole'", "user"),
+    ("vm create --vmm bochs", "there is no vmm 'bochs'", "qemu"),
+    ("vm create --without gravity", "there is no capability 'gravity'", "workdisk"),
+    ("vm create --memory 9000G", "more than this host has", "choose less with --memory"),
+    ("vm create --vcpu 250", "250 vcpu on", "--vcpu "),
+    ("config show defalts.image", "there is no setting 'defalts.image'", "did you mean 'defaults.image'?"),
+]
+ROWS = [(2, *row) for row in USAGE] + [(1, *row) for row in OPERATION]
+
+
+@pytest.fixture
+def lab(banger_app: MakeApp) -> None:
+    """Give a daemon with every built-in plugin."""
+    banger_app()
+
+
+def banger(*arguments: str | bytes, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the real program; its output has to be text."""
+    return subprocess.run(
+        [sys.executable, "-m", "banger", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **(env or {})},
+    )
+
+
+def check_refusal(done: subprocess.CompletedProcess[str], status: int, message: str, hint: str) -> None:
+    """Hold an answer against its row: one line, one hint, nothing on standard output, never a traceback."""
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    said = [line for line in done.stderr.splitlines() if not line.startswith(("spec: ", "note: "))]
+    assert said[0].startswith("banger: ") and message in said[0], done.stderr
+    assert len(said) == 2 if hint else len(said) <= 2, done.stderr
+    assert all(line.startswith("hint: ") for line in said[1:])
+    assert hint in "".join(said[1:])
+    assert done.stderr.count("hint:") <= 1 and "Traceback" not in done.stderr
+    for raw in ("Input should", "Invalid value for", "validation error", "Field required", "Got unexpected"):
+        assert raw not in done.stderr
+
+
+@pytest.mark.parametrize(("status", "typed", "message", "hint"), ROWS, ids=[row[1] for row in ROWS])
+def test_error_and_hint(lab: None, status: int, typed: str, message: str, hint: str) -> None:
+    check_refusal(banger(*typed.split()), status, message, hint)
+
+
+# What stands in files and variables
+
+
+FILES = [
+    (
+        '[defaults]\nvcpu = "many"',
+        "config.toml:2: defaults.vcpu: must be a whole number, not 'many'",
+        "correct the",
+    ),
+    ("[defaults]\nvcpu = 0", "config.toml:2: defaults.vcpu: must be 1 or more, not 0", "correct the value"),
+    (
+        '\n[defaults]\nmemory = "2X"',
+        "config.toml:3: defaults.memory: '2X' is not a size",
+        "correct the value",
+    ),
+    ('log_level = "loud"', "config.toml:1: log_level: must be one of 'debug', 'info'", "correct the value"),
+    (
+        "defaults = 3",
+        "config.toml:1: defaults: must be a table of names and values, not 3",
+        "correct the value",
+    ),
+    ("[defaults]\nimagee = 1", "config.toml:2: unknown key defaults.imagee", "did you mean 'image'?"),
+    ("[default]\nimage = 1", "config.toml:1: unknown key default", "did you mean 'defaults'?"),
+    (
+        "[plugins.net-usr]\n",
+        "unknown key plugins.net-usr: no such plugin is installed",
+        "did you mean 'net-user'?",
+    ),
+    (
+        "[plugins.net-user]\nrestrict = 7",
+        "config.toml:2: plugins.net-user.restrict: must be true or false, not 7",
+        "",
+    ),
+    ('disabled = ["workdsk"]', "disabled names the plugin 'workdsk'", "did you mean 'workdisk'?"),
+    ("vcpu = = 1", "config.toml is not TOML", "mend the line it names"),
+]
+
+
+@pytest.mark.parametrize(("text", "message", "hint"), FILES, ids=[row[0].replace("\n", " ") for row in FILES])
+def test_wrong_file_and_hint(banger_dirs: BangerDirs, text: str, message: str, hint: str) -> None:
+    banger_dirs.write_config(text)
+    check_refusal(banger("vm", "list"), 1, message, hint or "hint")
+    assert not (banger_dirs.state / "s" / "bangerd.sock").exists()
+
+
+VARIABLES = [
+    (
+        "vm run",
+        "BANGER_VCPU",
+        "x",
+        2,
+        "the environment variable BANGER_VCPU: 'x' is not a whole number",
+        "unset",
+    ),
+    (
+        "vm run",
+        "BANGER_ACCEL",
+        "x",
+        2,
+        "BANGER_ACCEL: 'x' is not one of auto, kvm, tcg",
+        "unset BANGER_ACCEL",
+    ),
+    (
+        "config show",
+        "BANGER_VCPU",
+        "x",
+        1,
+        "BANGER_VCPU: defaults.vcpu: must be a whole number, not 'x'",
+        "correct",
+    ),
+    ("config show", "BANGER_MEMORY", "x", 1, "BANGER_MEMORY: defaults.memory: 'x' is not a size", "correct"),
+]
+
+
+@pytest.mark.parametrize(("typed", "name", "value", "status", "message", "hint"), VARIABLES)
+def test_wrong_variable_and_hint(
+    lab: None, typed: str, name: str, value: str, status: int, message: str, hint: str
+) -> None:
+    check_refusal(banger(*typed.split(), env={name: value}), status, message, hint)
+
+
+def test_name_that_is_close_to_one_there_is_gets_a_suggestion(lab: None) -> None:
+    """The catalogue's names are there without pulling anything."""
+    check_refusal(
+        banger("image", "pull", "debian-bokworm"), 1, "debian-bokworm", "did you mean 'debian-bookworm'?"
+    )
+
+
+# Arguments that are no text
+
+
+@pytest.mark.parametrize(
+    "words", [("vm", "show"), ("image", "show"), ("vm", "create", "--name"), ("xyz",), ()]
+)
+def test_argument_that_is_not_utf8_is_refused_in_one_line(lab: None, words: tuple[str, ...]) -> None:
+    done = banger(*words, b"\xff\xfe")
+    assert done.returncode in (1, 2), done.stderr
+    assert done.stderr.startswith("banger: ") and len(done.stderr.splitlines()) == 2
+    assert "Traceback" not in done.stderr and "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"LANG": "C", "LC_ALL": "C"},
+        {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"TERM": ""},
+        {"COLUMNS": "1", "LINES": "1"},
+        {"COLUMNS": "99999999"},
+        {"COLUMNS": "wide"},
+        {"NO_COLOR": "1"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "words", [("--help",), ("vm", "run", "--help"), ("config", "show"), ("image", "list")]
+)
+def test_odd_surroundings_change_no_status(lab: None, env: dict[str, str], words: tuple[str, ...]) -> None:
+    done = banger(*words, env=env)
+    assert done.returncode == 0 and "internal error" not in done.stderr, done.stderr
+    assert "\x1b" not in done.stdout
