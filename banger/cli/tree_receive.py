@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from banger.cli.terminal import write_all
 from banger.cli.tree_send import Complain
 from banger.errors import HostError, UsageError
 from banger.guest import tree
@@ -145,7 +146,9 @@ class TreeWriter:
         if kind == tree.FILE and self._is_directory and not tree.is_name(self._root):
             raise UsageError(f"{self._target} is a directory", hint="name the file in it")
         if kind == tree.FILE and not self._is_directory and self._target.endswith("/"):
-            raise UsageError(f"{self._target} is no directory", hint=f"make it first: mkdir -p {self._target}")
+            raise UsageError(
+                f"{self._target} is no directory", hint=f"make it first: mkdir -p {self._target}"
+            )
 
     def _write(self, record: tree.Record) -> None:
         self.received += len(record.payload)
@@ -249,8 +252,48 @@ class TreeWriter:
         self._complain(os.path.join(self._here().path, os.fsdecode(record.name)), reason)
 
 
-
 def _set_time(descriptor: int, time: int) -> None:
     """Set the time of modification; one that cannot be is left as it is."""
     with suppress(OverflowError, ValueError):
         os.utime(descriptor, ns=(max(0, time), max(0, time)))
+
+
+class StreamWriter:
+    """Writes the one file that is sent to a pipe or a terminal; holes become zeros."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._at = 0
+        self.received = 0
+
+    def __enter__(self) -> StreamWriter:
+        """Open nothing: the descriptor is the caller's."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close nothing."""
+
+    def take(self, record: tree.Record) -> None:
+        """Write one record."""
+        if record.type in (tree.DIRECTORY, tree.LINK):
+            raise UsageError(
+                "a directory does not go to standard output", hint="name a directory here instead"
+            )
+        if record.type == tree.SKIPPED:
+            raise HostError(clean_text(bytes(record.payload).decode(errors="replace"), tree.REASON_LIMIT))
+        if record.type == tree.DATA:
+            if record.time < self._at:
+                raise HostError("the guest sent the pieces of a file out of order")
+            self._fill(record.time)
+            self._write(memoryview(record.payload))
+            self.received += len(record.payload)
+        elif record.type == tree.END and not record.number:
+            self._fill(record.size)
+
+    def _fill(self, end: int) -> None:
+        while self._at < end:
+            self._write(memoryview(bytes(min(tree.CHUNK, end - self._at))))
+
+    def _write(self, data: memoryview) -> None:
+        self._at += len(data)
+        write_all(self._descriptor, data)

@@ -77,7 +77,11 @@ class Parser:
 
     def _check_lengths(self, kind: int, name_length: int, payload: int) -> None:
         known = kind in _NAMED or kind in (DATA, END, DONE)
-        if not known or name_length > (NAME_LIMIT if kind in _NAMED else 0) or payload > _PAYLOAD.get(kind, 0):
+        if (
+            not known
+            or name_length > (NAME_LIMIT if kind in _NAMED else 0)
+            or payload > _PAYLOAD.get(kind, 0)
+        ):
             raise _broken()
 
     def _check(self, record: Record) -> None:
@@ -112,4 +116,6 @@ def is_name(name: bytes) -> bool:
 
 
 def _broken() -> GuestError:
-    return GuestError("the guest sent files in a form that makes no sense", hint="what arrived before is whole")
+    return GuestError(
+        "the guest sent files in a form that makes no sense", hint="what arrived before is whole"
+    )
