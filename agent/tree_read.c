@@ -27,7 +27,7 @@ static void flush(void) {
 
 static void append(const void *data, size_t len) {
     if (waiting + len > sizeof out) flush();
-    memcpy(out + waiting, data, len);
+    if (len) memcpy(out + waiting, data, len);
     waiting += len;
 }
 

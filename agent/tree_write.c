@@ -182,7 +182,7 @@ static bool is_name(const char *name) { return name[0] && strcmp(name, ".") != 0
 
 static void check(const struct tree_record *record, const char *name) {
     bool named = strchr("DFL", record->type) != NULL, carries = strchr("CL", record->type) != NULL;
-    if (record->name_length > TREE_NAME || (carries && record->number > (record->type == TREE_LINK ? TREE_TARGET : TREE_CHUNK))) cut_off(0);
+    if (strlen(name) != record->name_length || (carries && record->number > (record->type == TREE_LINK ? TREE_TARGET : TREE_CHUNK))) cut_off(0);
     if ((named && depth > 0 && !is_name(name)) || (!named && record->name_length)) cut_off(0);
     bool of_file = record->type == TREE_DATA || (record->type == TREE_END && current.open);
     if (current.open != of_file) cut_off(0);
@@ -219,7 +219,9 @@ static bool take_record(void) {
     case TREE_LINK:
         if (!lost) make_link(&record, target);
         break;
-    case TREE_DONE: return false;
+    case TREE_DONE:
+        if (depth) cut_off(0);
+        return false;
     default: cut_off(0);
     }
     return true;

@@ -150,6 +150,8 @@ def _refusal(problem: dict[str, Any]) -> Exception:
     from banger.cli.terminal import CommandError
 
     error = refused(problem)
+    if problem.get("code") == problem.get("type"):  # the daemon's own: the guest is gone
+        return error
     if isinstance(error, (CommandError, GuestError)):
         return RefusedCopyError(f"in the guest: {clean_text(str(error), 1000)}")
     return error

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 from banger.cli.terminal import write_all
 from banger.cli.tree_send import Complain
@@ -55,7 +56,7 @@ class TreeWriter:
         self._is_directory = False
         self.received = 0
 
-    def __enter__(self) -> TreeWriter:
+    def __enter__(self) -> Self:
         """Open the directory that everything goes to."""
         target = self._target
         self._is_directory = os.path.isdir(target)
@@ -266,7 +267,7 @@ class StreamWriter:
         self._at = 0
         self.received = 0
 
-    def __enter__(self) -> StreamWriter:
+    def __enter__(self) -> Self:
         """Open nothing: the descriptor is the caller's."""
         return self
 

@@ -85,29 +85,25 @@ class Parser:
             raise _broken()
 
     def _check(self, record: Record) -> None:
-        kind = record.type
-        if self.finished or self._in_file != (kind == DATA or (kind == END and self._in_file)):
+        kind, was_in_file = record.type, self._in_file
+        of_file = kind == DATA or (kind == END and was_in_file)
+        if self.finished or was_in_file != of_file:
             raise _broken()
         if kind in (DIRECTORY, FILE, LINK):
-            if self._depth == 0 and self._begun:
-                raise _broken()
-            if self._depth > 0 and not is_name(record.name):
-                raise _broken()
-            self._begun = True
-        if kind == DATA and (record.time < 0 or record.time + len(record.payload) > 2**63 - 1):
+            self._check_place(record.name)
+        if kind == DATA and not 0 <= record.time <= 2**63 - 1 - len(record.payload):
             raise _broken()
-        if kind == FILE:
-            self._in_file = True
-        elif kind == END and self._in_file:
-            self._in_file = False
-        elif kind == DIRECTORY:
-            self._depth += 1
-        elif kind == END:
-            self._depth -= 1
-        elif kind == DONE:
-            self.finished = True
+        self._in_file = kind in (FILE, DATA)
+        self._depth += (kind == DIRECTORY) - (kind == END and not was_in_file)
+        self.finished = kind == DONE
         if not 0 <= self._depth <= DEPTH or (self.finished and self._depth):
             raise _broken()
+
+    def _check_place(self, name: bytes) -> None:
+        """Refuse a second root, and what is no name in a directory."""
+        if self._begun if self._depth == 0 else not is_name(name):
+            raise _broken()
+        self._begun = True
 
 
 def is_name(name: bytes) -> bool:
