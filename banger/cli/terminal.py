@@ -115,8 +115,6 @@ class Session:
         except OSError:
             data = b""
         typed = self._escape.feed(data)
-        if self._escape.left:
-            self._leave()
         if typed:
             frame = wire.Frame(wire.DATA, _STREAM, wire.STDIN, typed)
             self._window -= frame.cost
@@ -124,6 +122,8 @@ class Session:
         elif not data:
             self._stdin_open = False
             self._send(wire.Frame(wire.EOF, _STREAM, wire.STDIN))
+        if self._escape.left:
+            self._leave()
 
     def _leave(self) -> None:
         """Tell the guest that its process goes on without us, and end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from banger.cli.output import Progress
@@ -141,7 +142,8 @@ class Transfer:
     def _grant(self, frame: wire.Frame) -> None:
         self._owed += frame.cost
         if self._owed >= wire.GRANT:
-            self._connection.sendall(wire.encode(wire.credit(_STREAM, self._owed)))
+            with suppress(BrokenPipeError, ConnectionResetError):  # its last words are still to be read
+                self._connection.sendall(wire.encode(wire.credit(_STREAM, self._owed)))
             self._owed = 0
 
 
@@ -150,7 +152,7 @@ def _refusal(problem: dict[str, Any]) -> Exception:
     from banger.cli.terminal import CommandError
 
     error = refused(problem)
-    if problem.get("code") == problem.get("type"):  # the daemon's own: the guest is gone
+    if f"banger:{problem.get('code')}" == problem.get("type"):  # the daemon's own: the guest is gone
         return error
     if isinstance(error, (CommandError, GuestError)):
         return RefusedCopyError(f"in the guest: {clean_text(str(error), 1000)}")
