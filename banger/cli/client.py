@@ -102,12 +102,16 @@ class Client:
     def wait_gone(self) -> None:
         """Wait, bounded, until no daemon answers."""
         deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            try:
-                _open(str(self.paths.daemon_socket)).close()
-            except OSError:
-                return
+        while time.monotonic() < deadline and self.is_up():
             time.sleep(0.01)
+
+    def is_up(self) -> bool:
+        """Tell whether a daemon takes calls."""
+        try:
+            _open(str(self.paths.daemon_socket)).close()
+        except OSError:
+            return False
+        return True
 
     def _exchange(
         self,

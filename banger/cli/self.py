@@ -63,8 +63,9 @@ def daemon_stop(force: bool, as_json: bool) -> None:
 @click.option(
     "-n", "--lines", type=click.IntRange(0), default=100, show_default=True, help="how many of the last lines"
 )
+@click.option("--op", metavar="OP-ID", help="only what belongs to this operation; errors name it")
 @json_option
-def daemon_logs(lines: int, as_json: bool) -> None:
+def daemon_logs(lines: int, op: str | None, as_json: bool) -> None:
     """Print the end of the daemon's log; every line carries its operation's id."""
     from banger.config.paths import find_paths
 
@@ -73,13 +74,27 @@ def daemon_logs(lines: int, as_json: bool) -> None:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
         raise NotFoundError(f"there is no log at {path} yet", hint="any command starts the daemon") from None
-    end = text.splitlines()[-lines:] if lines else []
+    end = (_of_operation(text, op) if op else text.splitlines())[-lines:] if lines else []
+    if op and not end:
+        raise NotFoundError(f"the log at {path} knows no {op[:80]}", hint="banger daemon logs")
     if as_json:
         print_json({"file": str(path), "lines": end})
         return
     if sys.stdout.isatty():  # a log quotes whom it speaks of, guests too
         end = [clean(line.expandtabs()) for line in end]
     click.echo("\n".join(end))
+
+
+def _of_operation(text: str, op: str) -> list[str]:
+    """Return an operation's lines with those that belong to them: a traceback's have no id of their own."""
+    found, ours = [], False
+    for line in text.splitlines():
+        words = line.split(" ", 4)
+        if len(words) == 5 and words[0][:4].isdigit():  # date, time, level, operation, the rest
+            ours = words[3] == op
+        if ours:
+            found.append(line)
+    return found
 
 
 @click.command()
