@@ -28,6 +28,12 @@ def command_options(command: F) -> F:
         click.option("--user", "-u", help="user in the guest [the image's, else root]"),
         click.option("--workdir", "-w", help="directory in the guest [the user's home]"),
         click.option(
+            "--proxy/--no-proxy",
+            envvar="BANGER_PROXY",
+            default=None,
+            help="set your proxy variables in the guest [as configured: no]",
+        ),
+        click.option(
             "--escape",
             default="~",
             show_default=True,
@@ -52,6 +58,7 @@ def exec_command(
     env_file: tuple[str, ...],
     user: str | None,
     workdir: str | None,
+    proxy: bool | None,
     escape: str,
     terminal: bool | None,
     vm: str,
@@ -80,6 +87,7 @@ def exec_command(
             user=user,
             workdir=workdir,
             terminal=terminal,
+            proxy=proxy,
             escape=character,
         )
     except SessionLeft:
@@ -100,6 +108,7 @@ def run_in_vm(
     workdir: str | None = None,
     terminal: bool | None = None,
     remove: bool = False,
+    proxy: bool | None = None,
     escape: str | None = None,
 ) -> int:
     """Run a command, or a login shell, in a VM; return its exit status.
@@ -121,7 +130,7 @@ def run_in_vm(
         "columns": columns,
         "remove": remove,
     }
-    optional = (("user", user), ("cwd", workdir), ("time_zone", time_zone()))
+    optional = (("user", user), ("cwd", workdir), ("time_zone", time_zone()), ("proxy", proxy))
     params |= {key: value for key, value in optional if value is not None}
     answer = client.call("vm.exec.open", params)
     with open_stream(answer["socket"], answer["token"]) as connection:

@@ -83,6 +83,7 @@ def run(
     env_file: tuple[str, ...],
     user: str | None,
     workdir: str | None,
+    proxy: bool | None,
     escape: str,
     wait: str | None,
     command: tuple[str, ...],
@@ -120,6 +121,7 @@ def run(
             user=user,
             workdir=workdir,
             remove=remove,
+            proxy=proxy,
             escape=character,
         )
     except SessionLeft:

@@ -1,7 +1,7 @@
 """The host's clock jumped: it woke from sleep, or somebody set it. Running guests are told what time it is.
 
-While a host sleeps its VMs stand still, and go on with the time they had. The kernel tells of a jump through a timer that
-is cancelled when the clock is set, so nothing is done, and no processor used, until there is one.
+While a host sleeps its VMs stand still, and go on with the time they had. The kernel tells of a jump through a timer
+that is cancelled when the clock is set, so nothing is done, and no processor used, until there is one.
 """
 
 from __future__ import annotations

@@ -130,28 +130,26 @@ def test_a_vm_that_goes_while_attached(banger: Home, attach: Attach, verb: str, 
         banger.ok("vm", "delete", "brief")
 
 
-def test_a_guest_that_never_reads_and_one_that_floods(banger: Home, vm: str) -> None:
-    process = banger.start("vm", "exec", vm, "--", "sh", "-c", "sleep 3; echo done")
-    assert process.stdin is not None
-    os.set_blocking(process.stdin.fileno(), False)
-    for _ in range(200):  # more than any window holds
-        try:
-            os.write(process.stdin.fileno(), bytes(65536))
-        except BlockingIOError:
-            break
-    assert process.stdout is not None
-    assert process.stdout.read() == b"done\n"
-    process.stdin.close()
-    assert process.wait(30) == 0
-    flood = banger.start("vm", "exec", vm, "--", "yes")
-    assert flood.stdout is not None
-    flood.stdout.read(1_000_000)
-    flood.stdout.close()
-    assert flood.wait(30) in (141, 1)
-    assert flood.stderr is not None and b"Traceback" not in flood.stderr.read()
-    flood.stderr.close()
-    assert flood.stdin is not None
-    flood.stdin.close()
+def test_a_guest_that_never_reads(banger: Home, vm: str) -> None:
+    with banger.start("vm", "exec", vm, "--", "sh", "-c", "sleep 3; echo done") as process:
+        assert process.stdin is not None and process.stdout is not None
+        os.set_blocking(process.stdin.fileno(), False)
+        for _ in range(200):  # more than any window holds
+            try:
+                os.write(process.stdin.fileno(), bytes(65536))
+            except BlockingIOError:
+                break
+        assert process.stdout.read() == b"done\n"
+    assert process.returncode == 0
+
+
+def test_a_guest_that_floods_who_listens_no_more(banger: Home, vm: str) -> None:
+    with banger.start("vm", "exec", vm, "--", "yes") as flood:
+        assert flood.stdout is not None and flood.stderr is not None
+        flood.stdout.read(1_000_000)
+        flood.stdout.close()
+        assert b"Traceback" not in flood.stderr.read()
+    assert flood.returncode == 141
     until(lambda: banger.exec(vm, "pgrep", "yes").status == 1, 30, "the flood goes on in the guest")
 
 

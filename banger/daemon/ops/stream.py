@@ -12,6 +12,7 @@ from banger.daemon.lifecycle import delete_vm, resolve_vm
 from banger.daemon.ops.vm import VmParams
 from banger.daemon.starts import vm_paths
 from banger.errors import ConflictError, UsageError
+from banger.host.caller import find_proxies
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
 
@@ -42,6 +43,7 @@ class ExecOpenParams(VmParams):
     """A command to run in a VM; answered with a token for ``stream.sock``.
 
     ``user``: the image's user when not given, else root; ``cwd``: the user's home when not given;
+    ``proxy``: set the caller's proxy variables; as ``defaults.proxy`` says when not given;
     ``time_zone``: a name of the zone data base, used where the guest has it;
     ``remove``: delete the VM when the client goes away before the command ended.
     """
@@ -51,6 +53,7 @@ class ExecOpenParams(VmParams):
     cwd: GuestPath | None = None
     user: str | None = Field(default=None, max_length=256)
     time_zone: str | None = Field(default=None, max_length=100)
+    proxy: bool | None = None
     tty: bool = False
     rows: int = Field(default=24, ge=1, le=65535)
     columns: int = Field(default=80, ge=1, le=65535)
@@ -86,7 +89,7 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
     request: dict[str, Any] = {
         "op": "exec",
         "argv": list(params.argv),
-        "env": {**_image_env(op, vm), "LANG": _LANG, **params.env},
+        "env": {**_image_env(op, vm), "LANG": _LANG, **_proxies(op, params.proxy), **params.env},
         "tty": params.tty,
         "rows": params.rows,
         "cols": params.columns,
@@ -133,6 +136,12 @@ def _image_env(op: OperationContext, vm: Vm) -> dict[str, str]:
         if image.digest == vm.image:
             return dict(image.env)
     return {}
+
+
+def _proxies(op: OperationContext, wanted: bool | None) -> dict[str, str]:
+    """Return the caller's proxies where a command is to have them: asked for with it, or by ``defaults.proxy``."""
+    asked = op.services.settings.core.defaults.proxy if wanted is None else wanted
+    return find_proxies() if asked else {}
 
 
 def _issue(op: OperationContext, vm: Vm, name: str, request: dict[str, Any], abandoned: Any) -> StreamToken:
