@@ -28,6 +28,8 @@ START_TIMEOUT = 20.0
 _READ_TIMEOUT = 900.0
 _HEAD_LIMIT, _LINE_LIMIT = 65536, 64 * 1024 * 1024
 
+#: Seconds for the answer to a call without progress.
+_ANSWER_TIMEOUT = 90.0
 #: Seconds until the first line, which names the operation: nothing is done before it.
 _FIRST_TIMEOUT = 30.0
 
@@ -69,7 +71,7 @@ class Client:
                 connection.close()
         raise DaemonError("the daemon keeps restarting", hint="banger daemon stop, then try again")
 
-    def peek(self, name: str, timeout: float) -> dict[str, Any]:
+    def peek(self, name: str, timeout: float, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the daemon that runs, whichever version it is; it is neither started nor replaced.
 
         :param timeout: seconds for every step.
@@ -80,7 +82,7 @@ class Client:
         except OSError as error:
             raise _not_running() from error
         try:
-            return self._exchange(connection, name, {}, None, timeout)
+            return self._exchange(connection, name, params or {}, None, timeout)
         finally:
             connection.close()
 
@@ -131,7 +133,7 @@ class Client:
             f"Accept: {accept}\r\n{mark}Content-Length: {len(body)}\r\n\r\n"
         )
         try:
-            connection.settimeout(_FIRST_TIMEOUT if on_event else (peek or _READ_TIMEOUT))
+            connection.settimeout(_FIRST_TIMEOUT if on_event else (peek or _ANSWER_TIMEOUT))
             if on_event is not None:
                 hold_interrupts(True)
             with contextlib.suppress(BrokenPipeError):  # refused before all was sent: the answer is there
@@ -144,7 +146,7 @@ class Client:
         except TimeoutError as error:
             raise DaemonError(
                 f"the daemon said nothing for {connection.gettimeout():.0f} s",
-                hint="what happened: banger daemon logs",
+                hint="what happened: banger daemon logs; to end it: banger daemon stop --force",
             ) from error
         finally:
             if on_event is not None:
