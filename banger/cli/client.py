@@ -279,6 +279,8 @@ def read_environment(names: tuple[str, ...]) -> dict[str, str]:
     for text in names:
         name, equals, value = text.partition("=")
         if not name or (not equals and name not in os.environ):
-            raise UsageError(f"--env {text}: no such variable here", hint="--env NAME or --env NAME=VALUE")
+            raise UsageError(
+                f"--env {text[:80]}: no such variable here", hint="--env NAME or --env NAME=VALUE"
+            )
         chosen[name] = value if equals else os.environ[name]
     return chosen

@@ -148,7 +148,7 @@ async def _read_params(request: Request, operation: Operation) -> BaseModel:
     try:
         return operation.params.model_validate(json.loads(body or b"{}"))
     except ValidationError as error:
-        raise problem_of(error) from error
+        raise problem_of(error, operation.name) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the request is not JSON: {error}") from error
 

@@ -76,6 +76,14 @@ def test_names_of_images_and_kernels(app: BangerApp, tab: Tab) -> None:
     assert tab("banger vm create --kernel t") == ["test-kernel"]
 
 
+def test_names_of_what_plugins_offer(banger_app: MakeApp, tab: Tab) -> None:
+    banger_app()
+    assert tab("banger vm run --vmm q") == ["qemu"]
+    assert tab("banger vm create --net u") == ["user"]
+    assert "workdisk" in tab("banger vm run --with ")
+    assert tab("banger vm run --without work") == ["workdisk"]
+
+
 def test_a_new_name_is_not_completed(app: BangerApp, tab: Tab) -> None:
     assert tab("banger vm create --name b") == []
     assert tab("banger image pull x --name t") == []

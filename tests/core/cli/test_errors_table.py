@@ -251,6 +251,49 @@ def test_error_about_what_there_is_and_hint(banger_app: MakeApp, typed: str, mes
     check_refusal(banger(*typed.split()), 1, message, hint)
 
 
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("vm", "show", LONG), "vm must be text of at most 80 characters", "banger vm show --help"),
+        (("vm", "show", ""), "vm must be text of at least 1 characters, not ''", "banger vm show --help"),
+        (
+            ("image", "pull", LONG),
+            "reference must be text of at most 512 characters",
+            "banger image pull --help",
+        ),
+        (
+            ("image", "pull", b"a\xff"),
+            "reference must be text in UTF-8, not 'a?'",
+            "banger image pull --help",
+        ),
+        (("vm", "create", "--name", LONG), "is not a VM name", "a-z, 0-9 and '-'"),
+        (("vm", "create", "--name", b"a\xff"), "'a?' is not a VM name", "a-z, 0-9 and '-'"),
+        (("vm", "create", "-p", LONG), f"--publish {'x' * 40} is not a port", "--publish 8080:80"),
+        ((LONG,), f"there is no command 'banger {'x' * 80}'", "banger --help"),
+        (("vm", "run", f"--{LONG}"), "there is no option --", "banger vm run --help"),
+        (("vm", "run", "--vcpu", LONG), "--vcpu: 'xxxx", "banger vm run --help"),
+        (("vm", "run", "--vcpu", "9" * 5000), "--vcpu: '9999", "banger vm run --help"),
+        (("vm", "run", "--env", LONG), "--env xxxx", "--env NAME=VALUE"),
+        (("vm", "list", LONG), "one argument too many: xxxx", "banger vm list --help"),
+        (("vm", "create", "--with", f"workdisk:{LONG}"), "is not key=value", "--with workdisk"),
+        (("vm", "create", "--memory", LONG), "--memory: 'xxxx", "2G or 512M"),
+        (
+            ("vm", "create", "--with", "workdisk:=x"),
+            "capability 'workdisk' has no options",
+            "--with workdisk",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_too_long_is_cut(lab: None, words: tuple[str, ...], message: str, hint: str) -> None:
+    done = banger(*words)
+    check_refusal(done, 2, message, hint)
+    assert len(done.stderr) < 1000
+
+
 # Arguments that are no text
 
 
