@@ -266,7 +266,7 @@ LONG = "x" * 5000
     ("words", "message", "hint"),
     [
         (("vm", "show", LONG), "vm must be text of at most 80 characters", "banger vm show --help"),
-        (("vm", "show", ""), "vm must be text of at least 1 characters, not ''", "banger vm show --help"),
+        (("vm", "show", ""), "vm must not be empty", "banger vm show --help"),
         (
             ("image", "pull", LONG),
             "reference must be text of at most 512 characters",
