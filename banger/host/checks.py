@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import banger
 from banger.config.paths import find_paths
 from banger.host.command import PACKAGES, Commands
+from banger.host.logout import LOGOUT
 from banger.host.storage import Storage, find_existing, probe_storage
 from banger.model.check import Check, CheckResult, CheckStatus
 from banger.model.size import format_bytes
@@ -125,4 +126,5 @@ CHECKS = (
     Check("file system", check_storage),
     Check("ssh", check_ssh),
     Check("proxies", check_proxies),
+    LOGOUT,
 )
