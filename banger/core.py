@@ -23,9 +23,16 @@ def banger_register_start_steps() -> list[StartStep]:
 @hookimpl
 def banger_register_operations() -> list[Operation]:
     """Declare the core's operations."""
-    from banger.daemon.ops import config, self, ssh, store, vm
+    from banger.daemon.ops import config, self, ssh, store, stream, vm
 
-    return [*vm.OPERATIONS, *ssh.OPERATIONS, *store.OPERATIONS, *config.OPERATIONS, *self.OPERATIONS]
+    return [
+        *vm.OPERATIONS,
+        *stream.OPERATIONS,
+        *ssh.OPERATIONS,
+        *store.OPERATIONS,
+        *config.OPERATIONS,
+        *self.OPERATIONS,
+    ]
 
 
 @hookimpl

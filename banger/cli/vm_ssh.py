@@ -35,11 +35,10 @@ def ssh_command(user: str | None, vm: str, command: tuple[str, ...]) -> int:
     login = ["-l", user] if user else []
     status = _run([program, "-F", setup["config"], *login, setup["host"], *command])
     if not command and sys.stderr.isatty():
+        from banger.cli.output import dim, say
+
         name, memory = setup["vm"], setup["memory_mib"]
-        print(
-            f"'{name}' still runs, with {memory} MiB of memory; to remove it: banger vm delete {name}",
-            file=sys.stderr,
-        )
+        say(dim(f"{name} is still running with {memory} MiB; delete it: banger vm delete {name}"))
     return status
 
 

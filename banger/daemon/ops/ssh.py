@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
-from banger.daemon.ops.vm import StreamToken
+from banger.daemon.ops.stream import StreamToken
 from banger.daemon.services import Services
 from banger.daemon.starts import vm_paths
 from banger.errors import ConflictError, GuestError
