@@ -9,9 +9,12 @@ from typing import Any
 import click
 
 from banger.cli.client import Client, read_environment
+from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
 
 
-@click.command("exec", context_settings={"allow_interspersed_args": False})
+@click.command(
+    "exec", cls=ExtendedCommand, group="banger.vm-exec", context_settings={"allow_interspersed_args": False}
+)
 @click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
 @click.option("--user", "-u", help="user in the guest [root]")
 @click.option("--workdir", "-w", help="directory in the guest [the user's home]")
@@ -27,6 +30,7 @@ def exec_command(
     terminal: bool | None,
     vm: str,
     command: tuple[str, ...],
+    **choices: Any,
 ) -> int:
     """Run COMMAND in a running VM, or a shell; its exit status becomes banger's.
 
@@ -36,9 +40,10 @@ def exec_command(
     """
     # From the VM's name on all belongs to the command, the customary -- before it included.
     command = command[1:] if command[:1] == ("--",) else command
-    return run_in_vm(
-        Client(), vm, command, env=read_environment(env), user=user, workdir=workdir, terminal=terminal
-    )
+    environment, client = read_environment(env), Client()
+    place = plan_extensions(choices)(client, vm)
+    command, workdir = wrap_command(place, command), workdir or place.workdir
+    return run_in_vm(client, vm, command, env=environment, user=user, workdir=workdir, terminal=terminal)
 
 
 def run_in_vm(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from banger.cli.client import Client, read_environment
+from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
 from banger.cli.output import Progress, dim, say
 from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
 from banger.errors import BangerError
@@ -62,7 +63,7 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
     show_detail(detail, as_json, "created" if no_start else "is running")
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(cls=ExtendedCommand, group="banger.vm-run", dashes=True)
 @size_options
 @click.option(
     "--wait",
@@ -74,7 +75,6 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
 @click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
 @click.option("--user", "-u", help="user in the guest [root]")
 @click.option("--workdir", "-w", help="directory in the guest [the user's home]")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
     remove: bool,
     detach: bool,
@@ -96,8 +96,10 @@ def run(
     if detach and (remove or command):
         raise click.UsageError("--detach goes with neither --rm nor a command")
     environment = read_environment(env)
+    prepare = plan_extensions(choices)
     if detach:
         detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
+        prepare(Client(), detail["vm"]["id"])
         show_detail(detail, False, "is running")
         return 0
     client, progress = Client(), Progress()
@@ -111,6 +113,8 @@ def run(
             say(f"published {port}")
         from banger.cli.vm_exec import run_in_vm
 
+        place = prepare(client, vm["id"])
+        command, workdir = wrap_command(place, command), workdir or place.workdir
         return run_in_vm(
             client, vm["id"], command, env=environment, user=user, workdir=workdir, remove=remove
         )
