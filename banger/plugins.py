@@ -42,7 +42,7 @@ DECLARED = (
 
 
 #: What a plugin's own code may raise without taking more than itself down; ``sys.exit()`` is no way out of a daemon.
-_BROKEN = (Exception, SystemExit)
+_BROKEN = (Exception, SystemExit, KeyboardInterrupt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ YARDSTICK = "import click, json, socket"
 _REST = 5.0
 #: Commands per round of what takes milliseconds.
 _QUICK = 4
+#: What bash's script asks with when Tab is pressed behind ``banger vm show``.
+_TAB = {"_BANGER_COMPLETE": "bash_complete", "COMP_WORDS": "banger\nvm\nshow\n", "COMP_CWORD": "3"}
 
 
 def program() -> tuple[str, ...]:
@@ -40,10 +42,16 @@ def measure_start(rounds: int) -> list[Target]:
             "banger --version": lambda: run_timed([*banger, "--version"]),
             "banger --help": lambda: run_timed([*banger, "--help"]),
             "banger vm list": lambda: run_timed([*banger, "vm", "list"]),
+            "Tab after banger vm show": lambda: run_timed(banger, _TAB),
         },
     )
-    base, version, help_, listing = figures.values()
-    return [Target(version, base, 0.8), Target(help_, base, 1.6), Target(listing, base, 2.0)]
+    base, version, help_, listing, tab = figures.values()
+    return [
+        Target(version, base, 0.8),
+        Target(help_, base, 1.6),
+        Target(listing, base, 2.0),
+        Target(tab, listing, 1.2),
+    ]
 
 
 def measure_rest(client: Client) -> list[Target]:

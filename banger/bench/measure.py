@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from banger.errors import HostError
@@ -50,14 +51,22 @@ class Target:
         return self.ratio <= self.wanted
 
 
-def run_timed(argv: Sequence[str]) -> float:
+def run_timed(argv: Sequence[str], variables: Mapping[str, str] | None = None) -> float:
     """Run a command to its end and return the seconds it took.
 
+    :param variables: what its environment has besides ours.
     :raises HostError: it failed, or did not end.
     """
     began = time.monotonic()
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, check=False)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LIMIT,
+            check=False,
+            env={**os.environ, **(variables or {})},
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HostError(f"{argv[0]}: {error}", hint="a busy machine is no place to measure on") from error
     took = time.monotonic() - began

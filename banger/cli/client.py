@@ -27,6 +27,8 @@ START_TIMEOUT = 20.0
 _READ_TIMEOUT = 900.0
 _HEAD_LIMIT, _LINE_LIMIT = 65536, 64 * 1024 * 1024
 
+#: Seconds for the answer to a call without progress.
+_ANSWER_TIMEOUT = 90.0
 #: Seconds until the first line, which names the operation: nothing is done before it.
 _FIRST_TIMEOUT = 30.0
 
@@ -68,7 +70,7 @@ class Client:
                 connection.close()
         raise DaemonError("the daemon keeps restarting", hint="banger daemon stop, then try again")
 
-    def peek(self, name: str, timeout: float) -> dict[str, Any]:
+    def peek(self, name: str, timeout: float, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the daemon that runs, whichever version it is; it is neither started nor replaced.
 
         :param timeout: seconds for every step.
@@ -79,7 +81,7 @@ class Client:
         except OSError as error:
             raise _not_running() from error
         try:
-            return self._exchange(connection, name, {}, None, timeout)
+            return self._exchange(connection, name, params or {}, None, timeout)
         finally:
             connection.close()
 
@@ -102,12 +104,16 @@ class Client:
     def wait_gone(self) -> None:
         """Wait, bounded, until no daemon answers."""
         deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            try:
-                _open(str(self.paths.daemon_socket)).close()
-            except OSError:
-                return
+        while time.monotonic() < deadline and self.is_up():
             time.sleep(0.01)
+
+    def is_up(self) -> bool:
+        """Tell whether a daemon takes calls."""
+        try:
+            _open(str(self.paths.daemon_socket)).close()
+        except OSError:
+            return False
+        return True
 
     def _exchange(
         self,
@@ -125,7 +131,7 @@ class Client:
             f"Accept: {accept}\r\n{mark}Content-Length: {len(body)}\r\n\r\n"
         )
         try:
-            connection.settimeout(_FIRST_TIMEOUT if on_event else (peek or _READ_TIMEOUT))
+            connection.settimeout(_FIRST_TIMEOUT if on_event else (peek or _ANSWER_TIMEOUT))
             if on_event is not None:
                 hold_interrupts(True)
             with contextlib.suppress(BrokenPipeError):  # refused before all was sent: the answer is there
@@ -138,7 +144,7 @@ class Client:
         except TimeoutError as error:
             raise DaemonError(
                 f"the daemon said nothing for {connection.gettimeout():.0f} s",
-                hint="what happened: banger daemon logs",
+                hint="what happened: banger daemon logs; to end it: banger daemon stop --force",
             ) from error
         finally:
             if on_event is not None:
@@ -271,6 +277,8 @@ def read_environment(names: tuple[str, ...]) -> dict[str, str]:
     for text in names:
         name, equals, value = text.partition("=")
         if not name or (not equals and name not in os.environ):
-            raise UsageError(f"--env {text}: no such variable here", hint="--env NAME or --env NAME=VALUE")
+            raise UsageError(
+                f"--env {text[:80]}: no such variable here", hint="--env NAME or --env NAME=VALUE"
+            )
         chosen[name] = value if equals else os.environ[name]
     return chosen

@@ -54,7 +54,8 @@ def complete(arguments: list[str]) -> int:
 class LiveName(StringParamType):
     """Text that names something which the daemon knows: any text is taken, and what there is can be completed.
 
-    :param kind: ``vm``, ``image``, ``kernel``, or with ``-source`` what can be pulled as well.
+    :param kind: ``vm``, ``image``, ``kernel``, or with ``-source`` what can be pulled as well; ``offered-`` and what
+        plugins offer of.
     """
 
     def __init__(self, kind: str) -> None:
@@ -79,6 +80,10 @@ _LIVE = {
     ("*", "vms"): "vm",
     ("*", "image"): "image-source",
     ("*", "kernel"): "kernel-source",
+    ("*", "vmm"): "offered-vmms",
+    ("*", "network"): "offered-networks",
+    ("*", "with_"): "offered-capabilities",
+    ("*", "without"): "offered-capabilities",
     ("image", "name"): "image",
     ("image", "names"): "image",
     ("image", "reference"): "image-source",
@@ -108,6 +113,8 @@ def _live_names(kind: str) -> list[tuple[str, str]]:
     what, _, source = kind.partition("-")
     try:
         answer = Client().peek(f"{what}.list", timeout=_PATIENCE)
+        if what == "offered":
+            return list(answer[source].items())
         things: Iterable[dict[str, Any]] = answer[f"{what}s"]
         if what == "vm":
             return [(str(vm["name"]), f"{vm['state']}, {vm['image_name']}") for vm in things]

@@ -180,7 +180,14 @@ def make_cli() -> click.Group:
     root = LazyGroup("", commands, "A disposable Linux machine of your own with one command.", aliases)
     root.epilog = "Start with: banger vm run --rm -- uname -a"
     root.params.append(
-        click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_print_version)
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_print_version,
+            help="Show version, commit and build time and exit.",
+        )
     )
     root.no_args_is_help = True
     return root

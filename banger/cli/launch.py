@@ -13,7 +13,7 @@ from pathlib import Path
 
 from banger.config.paths import Paths
 from banger.errors import DaemonError
-from banger.host.process import inheritable_descriptors
+from banger.host.process import inheritable_descriptors, process_start_time
 
 #: What a daemon keeps of the environment of whoever started it.
 _KEPT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
@@ -41,6 +41,12 @@ def start_daemon(paths: Paths, timeout: float) -> socket.socket:
             raise _failed(errors)
         ended = os.waitpid(pid, os.WNOHANG)[0] == pid
         time.sleep(0.005)
+    other = daemon_pid(paths)
+    if other not in (None, pid):
+        raise DaemonError(
+            f"the daemon (process {other}) does not answer",
+            hint="end it: banger daemon stop --force (VMs go on)",
+        )
     raise DaemonError(f"the daemon did not answer within {timeout:.0f} s", hint=f"its log: {paths.log}")
 
 
@@ -65,11 +71,11 @@ def _interpreter() -> list[str]:
 def _spawn(errors: Path) -> int:
     argv, environment = [*_interpreter(), "-m", "banger.daemon.main"], _environment()
     try:
-        output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError as error:
         raise DaemonError(
             f"{errors} cannot be written: {error.strerror}",
-            hint="check free space and the state directory's owner",
+            hint=f"check free space, the state directory's owner, and that {errors.name} is a plain file",
         ) from error
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -92,6 +98,43 @@ def _spawn(errors: Path) -> int:
     finally:
         os.chdir(here)
         os.close(output)
+
+
+def daemon_pid(paths: Paths) -> int | None:
+    """Return the process that holds the state directory's lock, whether it answers or not."""
+    try:
+        pid = int(paths.lock.read_text(encoding="ascii"))
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    is_ours = b"banger.daemon.main" in command or b"bangerd" in command
+    return pid if is_ours and process_start_time(pid) is not None else None
+
+
+def wait_ended(pid: int, timeout: float) -> bool:
+    """Wait until a process is gone, at most ``timeout`` seconds; tell whether it is."""
+    deadline = time.monotonic() + timeout
+    while process_start_time(pid) is not None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def kill_daemon(paths: Paths, timeout: float) -> bool:
+    """End a daemon that does not answer; its VMs go on. False when there is none.
+
+    :param timeout: seconds until it has to be gone.
+    :raises DaemonError: it stays.
+    """
+    pid = daemon_pid(paths)
+    if pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    if not wait_ended(pid, timeout):
+        raise DaemonError(f"the daemon (process {pid}) does not end", hint=f"look at it: ps {pid}")
+    return True
 
 
 def _failed(errors: Path) -> DaemonError:

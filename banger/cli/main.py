@@ -10,10 +10,13 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line and exit with its status; errors become one line and a hint, never a traceback."""
-    if sys.argv[1:] == ["--version"]:
+    if sys.argv[1:] == ["--version"] and sys.stdout is not None:
         from banger.build import version_line
 
-        print(version_line())
+        try:
+            print(version_line(), flush=True)
+        except OSError as error:
+            raise SystemExit(_show_unwritable(error)) from None
         raise SystemExit(0)
     raise SystemExit(run(sys.argv[1:]))
 
@@ -56,6 +59,8 @@ def _run_once(work: Callable[[], int], status: int = 0) -> int:
 
 
 def _run_command(arguments: list[str]) -> int:
+    import os
+
     import click
 
     _interrupt_on_hangup()
@@ -69,6 +74,10 @@ def _run_command(arguments: list[str]) -> int:
         return _show_click(error)
     except click.Abort as error:
         return _interrupted(error.__context__ or error)
+    except SystemExit:
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # how click takes a reader that is gone
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        raise
     return result if isinstance(result, int) else 0
 
 
@@ -132,8 +141,9 @@ def show_error(error: BaseException) -> int:
     trailer = dim(f" ({error.op_id})") if error.op_id else ""
     message = clean(" ".join(error.message.split()))
     print(f"{red('banger:')} {message}{trailer}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {clean(' '.join(error.hint.split()))}", file=sys.stderr)
+    hint = error.hint or (f"what happened: banger daemon logs --op {error.op_id}" if error.op_id else None)
+    if hint:
+        print(f"hint: {clean(' '.join(hint.removeprefix('see: ').split()))}", file=sys.stderr)
     return 2 if error.type == "usage" else 1
 
 

@@ -128,7 +128,7 @@ class Progress:
         self._stage = (stage, detail)
         if self._live:
             width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-            line = f"  {stage}  {detail}"[: max(20, width - 1)]
+            line = f"  {stage}  {detail}"[: max(1, width - 1)]
             sys.stderr.write(f"{_CLEAR}{dim(line)}")
             sys.stderr.flush()
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from banger.cli.vm import json_option, run_operation
 from banger.config.paths import Paths, find_paths
 from banger.errors import BangerError, ConflictError, DaemonError, StoreError, UsageError
 from banger.model.size import format_bytes
+
+#: Seconds that a daemon which was told to end gets to finish what it began, one more than it takes at most.
+_LOCK_SECONDS = 31.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,7 @@ def _disk_usage(path: Path) -> int:
 
 def _vms(paths: Paths) -> list[str]:
     """Return the names of the VMs there are; the daemon is started for it only where there can be some."""
-    try:
-        if not any(os.scandir(paths.vms)):
-            return []
-    except OSError:
+    if not paths.database.exists():
         return []
     try:
         return [str(vm["name"]) for vm in Client().call("vm.list")["vms"]]
@@ -215,12 +216,18 @@ def _locked(paths: Paths) -> Iterator[None]:
         yield  # no state, no daemon
         return
     with open(paths.lock, "a+", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConflictError(
-                "another command has started the daemon again", hint="let it finish, then: banger purge"
-            ) from error
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:  # it no longer answers, but finishes what it began
+                if time.monotonic() > deadline or Client().is_up():
+                    raise ConflictError(
+                        "another command has started the daemon again",
+                        hint="let it finish, then: banger purge",
+                    ) from error
+                time.sleep(0.02)
         yield
 
 

@@ -11,6 +11,11 @@ from banger.cli.output import clean, green, print_json, print_pairs, print_table
 from banger.cli.vm import json_option
 from banger.errors import DaemonError, NotFoundError
 
+#: Seconds that a daemon gets to say that it will end, and to be gone once it was killed.
+_STOP_SECONDS = 10.0
+#: Seconds that it then gets to undo what is under way: a little more than it takes itself (banger.daemon.main).
+_END_SECONDS = 35.0
+
 
 @click.command()
 @json_option
@@ -40,17 +45,11 @@ def daemon_status(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--force", is_flag=True, help="even while operations are running")
+@click.option("--force", is_flag=True, help="even while operations are running, or when it does not answer")
 @json_option
 def daemon_stop(force: bool, as_json: bool) -> None:
     """End the daemon; VMs go on, and the next command starts it again."""
-    stopped = True
-    try:
-        Client().call("daemon.stop", {"force": force}, start=False)
-    except DaemonError as error:
-        if "does not run" not in error.message:
-            raise
-        stopped = False
+    stopped = _end_daemon(Client(), force=force)
     if as_json:
         print_json({"stopped": stopped})
     elif stopped:
@@ -59,12 +58,38 @@ def daemon_stop(force: bool, as_json: bool) -> None:
         say("the daemon does not run")
 
 
+def _end_daemon(client: Client, *, force: bool) -> bool:
+    """Ask the daemon to end and wait until it is gone; false when none runs."""
+    from banger.cli.launch import daemon_pid, kill_daemon, wait_ended
+
+    pid = daemon_pid(client.paths)
+    try:
+        client.peek("daemon.stop", _STOP_SECONDS, {"force": force})
+    except DaemonError as error:
+        if pid is None:
+            return False
+        if not force:
+            raise DaemonError(
+                f"the daemon (process {pid}) does not answer: {error.message}",
+                hint="end it: banger daemon stop --force (VMs go on)",
+            ) from error
+        return kill_daemon(client.paths, _STOP_SECONDS)
+    if pid is not None and not wait_ended(pid, _END_SECONDS):
+        if not force:
+            raise DaemonError(
+                f"the daemon (process {pid}) does not end", hint="banger daemon stop --force (VMs go on)"
+            )
+        kill_daemon(client.paths, _STOP_SECONDS)
+    return True
+
+
 @click.command()
 @click.option(
     "-n", "--lines", type=click.IntRange(0), default=100, show_default=True, help="how many of the last lines"
 )
+@click.option("--op", metavar="OP-ID", help="only what belongs to this operation; errors name it")
 @json_option
-def daemon_logs(lines: int, as_json: bool) -> None:
+def daemon_logs(lines: int, op: str | None, as_json: bool) -> None:
     """Print the end of the daemon's log; every line carries its operation's id."""
     from banger.config.paths import find_paths
 
@@ -73,13 +98,27 @@ def daemon_logs(lines: int, as_json: bool) -> None:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
         raise NotFoundError(f"there is no log at {path} yet", hint="any command starts the daemon") from None
-    end = text.splitlines()[-lines:] if lines else []
+    end = (_of_operation(text, op) if op else text.splitlines())[-lines:] if lines else []
+    if op and not end:
+        raise NotFoundError(f"the log at {path} knows no {op[:80]}", hint="banger daemon logs")
     if as_json:
         print_json({"file": str(path), "lines": end})
         return
     if sys.stdout.isatty():  # a log quotes whom it speaks of, guests too
         end = [clean(line.expandtabs()) for line in end]
     click.echo("\n".join(end))
+
+
+def _of_operation(text: str, op: str) -> list[str]:
+    """Return an operation's lines with those that belong to them: a traceback's have no id of their own."""
+    found, ours = [], False
+    for line in text.splitlines():
+        words = line.split(" ", 4)
+        if len(words) == 5 and words[0][:4].isdigit():  # date, time, level, operation, the rest
+            ours = words[3] == op
+        if ours:
+            found.append(line)
+    return found
 
 
 @click.command()

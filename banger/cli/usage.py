@@ -15,6 +15,8 @@ _KINDS = {
     "BoolParamType": "true or false",
     "UUIDParameterType": "a UUID",
 }
+#: Characters of a message that may repeat all of what was typed.
+_SHOWN = 300
 
 
 def describe_usage(error: click.ClickException) -> UsageError:
@@ -37,7 +39,7 @@ def describe_usage(error: click.ClickException) -> UsageError:
     ):
         if message.startswith(theirs):
             message = ours + message.removeprefix(theirs).removesuffix(")")
-    return UsageError(message, hint=getattr(error, "hint", None) or hint)
+    return UsageError(message[:_SHOWN], hint=getattr(error, "hint", None) or hint)
 
 
 def _unknown_option(error: click.NoSuchOption, context: click.Context | None, hint: str) -> UsageError:
@@ -50,7 +52,7 @@ def _unknown_option(error: click.NoSuchOption, context: click.Context | None, hi
     ]
     close = suggest(error.option_name, known)
     return UsageError(
-        f"there is no option {error.option_name}",
+        f"there is no option {error.option_name[:80]}",
         hint=f"did you mean {close}? all of them: {hint}" if close else hint,
     )
 
@@ -81,7 +83,7 @@ def _bad_value(
     wanted = _wanted(kind)
     if wanted and given:
         return UsageError(f"{name}: '{given}' is not {wanted}", hint=_correct(name, hint))
-    return UsageError(f"{name}: {error.message.rstrip('.')}", hint=_correct(name, hint))
+    return UsageError(f"{name}: {error.message.rstrip('.')}"[:_SHOWN], hint=_correct(name, hint))
 
 
 def _correct(name: str, hint: str) -> str:

@@ -108,6 +108,8 @@ def read_settings(files: Iterable[Path]) -> Settings:
 
 def _read_file(file: Path) -> dict[str, Any]:
     try:
+        if file.is_fifo():  # reading it would wait for a writer
+            raise ConfigError(f"{file} is a pipe, not a file", hint=f"rm {file}")
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}

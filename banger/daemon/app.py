@@ -23,6 +23,7 @@ from banger.daemon.context import OperationContext, OperationRecord, current_op
 from banger.daemon.openapi import describe
 from banger.daemon.services import Services
 from banger.errors import BangerError, NotFoundError, StaleDaemonError, UsageError
+from banger.host.command import cancelled_operation
 from banger.model.command import Operation
 from banger.model.name import unknown_hint
 
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: Bytes of a request's body; parameters are small, streams do not pass here.
 BODY_LIMIT = 1024 * 1024
+#: Seconds for all of it to come.
+_BODY_SECONDS = 10.0
 #: Bytes of a larger one that are read and dropped, so that the client is done sending and hears why it is refused.
 _DRAIN_LIMIT = 16 * BODY_LIMIT
 
@@ -133,6 +136,23 @@ def _resolve(services: Services, name: str) -> Operation:
 
 
 async def _read_params(request: Request, operation: Operation) -> BaseModel:
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            body, size = await _read_body(request)
+    except TimeoutError as error:
+        raise UsageError(f"the rest of the request did not come within {_BODY_SECONDS:.0f} s") from error
+    if size > BODY_LIMIT:
+        raise UsageError(f"the request is larger than {BODY_LIMIT} bytes", hint="send less")
+    try:
+        return operation.params.model_validate(json.loads(body or b"{}"))
+    except ValidationError as error:
+        raise problem_of(error, operation.name) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the request is not JSON: {error}") from error
+
+
+async def _read_body(request: Request) -> tuple[bytes, int]:
+    """Return the body, cut at the limit, and how long it was."""
     body, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -140,18 +160,12 @@ async def _read_params(request: Request, operation: Operation) -> BaseModel:
             body += chunk
         elif size > _DRAIN_LIMIT:
             break
-    if size > BODY_LIMIT:
-        raise UsageError(f"the request is larger than {BODY_LIMIT} bytes", hint="send less")
-    try:
-        return operation.params.model_validate(json.loads(bytes(body) or b"{}"))
-    except ValidationError as error:
-        raise problem_of(error) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"the request is not JSON: {error}") from error
+    return bytes(body), size
 
 
 async def _run(services: Services, operation: Operation, params: BaseModel, record: OperationRecord) -> None:
     context = OperationContext(services, record)
+    cancelled_operation.set(record.cancel.is_set)  # this task's own context
     try:
         if inspect.iscoroutinefunction(operation.run):
             result = await operation.run(context, params)

@@ -214,7 +214,7 @@ def _parse_options(name: str, text: str) -> dict[str, str]:
         key, equals, value = part.partition("=")
         if not equals:
             raise UsageError(
-                f"--with {name}: '{part}' is not key=value", hint=f"--with {name}:key=value,key=value"
+                f"--with {name}: '{part[:80]}' is not key=value", hint=f"--with {name}:key=value,key=value"
             )
         options[key] = value
     return options
@@ -262,11 +262,12 @@ def _is_port(text: str) -> bool:
     return len(text) <= 5 and text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
 
 
-def problem_of(error: ValidationError) -> BangerError:
+def problem_of(error: ValidationError, operation: str) -> BangerError:
     """Return the error for parameters that do not fit an operation's model: the first one, with its path."""
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, BangerError):
         return cause
     path = ".".join(str(part) for part in first["loc"]) or "parameters"
-    return UsageError(f"{path} {describe_refusal(first)}", hint="see: banger COMMAND --help")
+    command = " ".join(operation.split(".")[:2])
+    return UsageError(f"{path} {describe_refusal(first)}", hint=f"banger {command} --help")

@@ -24,7 +24,7 @@ from banger.daemon.takedown import (
     save_vm,
 )
 from banger.daemon.watch import watch_vmm
-from banger.errors import BangerError, CancelledError, ConflictError, NotFoundError
+from banger.errors import BangerError, CancelledError, ConflictError, NotFoundError, StoreError
 from banger.model.name import make_vm_name, unknown_hint
 from banger.model.vm import Vm, VmState
 from banger.start.run import missing_step, quiesce_steps, remove_steps, undo_steps
@@ -46,6 +46,11 @@ def resolve_vm(services: Services, reference: str) -> Vm:
         return close[0]
     if close:
         raise ConflictError(f"'{reference}' means more than one VM", hint=", ".join(vm.name for vm in close))
+    if services.database.damaged("vms", reference):
+        raise StoreError(
+            f"the record of '{reference}' is damaged, or a newer banger wrote it",
+            hint="install the newer banger again; what is wrong with it: banger daemon logs",
+        )
     hint = unknown_hint(reference, [vm.name for vm in vms], "see: banger vm list")
     raise NotFoundError(f"there is no VM '{reference[:80]}'", hint=hint)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -16,7 +17,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from banger.build import version_line
 from banger.config.fingerprint import fingerprint
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 _LOCK_SECONDS = 60.0
 #: Seconds that operations under way get to undo what they did when the daemon ends.
 _FINISH_SECONDS = 30.0
+#: Seconds between two looks at whether the socket is still this daemon's.
+_REPLACED_SECONDS = 60.0
 #: Bytes of the log before it is rotated, and how many old ones are kept.
 _LOG_BYTES, _LOG_COUNT = 5 * 1024 * 1024, 2
 
@@ -63,10 +66,12 @@ def main() -> None:
             print(f"hint: {error.hint}", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        if not full:
+            traceback.print_exc()
         print(f"bangerd: {error.filename or paths.state}: {error.strerror}", file=sys.stderr)
-        print(f"hint: free some space (df -h {paths.state}), or set XDG_STATE_HOME", file=sys.stderr)
+        where = f"free some space (df -h {paths.state})" if full else f"look at it: ls -ld {error.filename}"
+        print(f"hint: {where}, or set XDG_STATE_HOME to another place", file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -129,6 +134,8 @@ def bind_socket(path: Path) -> socket.socket:
     """
     if answers(path):
         raise DaemonError(f"something answers at {path} already", hint="banger daemon status")
+    if path.is_dir():
+        raise DaemonError(f"{path}, where the daemon listens, is a directory", hint=f"mv {path} {path}.old")
     temporary = path.with_name(f".{os.getpid() % 1000}")
     temporary.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -230,19 +237,26 @@ async def _serve(paths: Paths) -> None:
     stream_socket, http_socket = bind_socket(paths.stream_socket), bind_socket(paths.daemon_socket)
     streams = await asyncio.start_unix_server(services.streams.serve, sock=stream_socket)
     log.info("serving at %s, process %d", paths.daemon_socket, os.getpid())
-    ending = asyncio.create_task(_cancel_when_stopping(services))
+    ending = [
+        asyncio.create_task(work) for work in (_cancel_when_stopping(services), _end_when_replaced(services))
+    ]
+    ours = paths.daemon_socket.stat().st_ino
     try:
         await serve_http(make_app(services), http_socket, services.stopping)
     finally:
-        ending.cancel()
-        consoles.cancel()
+        for task in (*ending, consoles):
+            task.cancel()
         streams.close()
-        for path in (paths.daemon_socket, paths.stream_socket):
-            path.unlink(missing_ok=True)
-        await _finish_work(services)
+        if _inode(paths.daemon_socket) == ours:
+            for path in (paths.daemon_socket, paths.stream_socket):
+                path.unlink(missing_ok=True)
+        late = await _finish_work(services)
         await services.guests.close()
         services.database.close()
         log.info("ended")
+        if late:  # their threads would keep the process, and with it the lock; the next daemon reconciles
+            logging.shutdown()
+            os._exit(0)
 
 
 async def _cancel_when_stopping(services: Services) -> None:
@@ -252,14 +266,34 @@ async def _cancel_when_stopping(services: Services) -> None:
         record.cancel.set()
 
 
-async def _finish_work(services: Services) -> None:
-    """Wait, bounded, until no thread works any more: the next daemon reconciles what it finds."""
+async def _end_when_replaced(services: Services) -> None:
+    """End a daemon that nobody can reach any more because its socket was removed or is another daemon's."""
+    ours = _inode(services.paths.daemon_socket)
+    while _inode(services.paths.daemon_socket) == ours:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(services.stopping.wait(), _REPLACED_SECONDS)
+            return
+    log.error("%s is gone or another daemon's; ending", services.paths.daemon_socket)
+    services.stopping.set()
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+async def _finish_work(services: Services) -> int:
+    """Wait, bounded, until no thread works any more, and return how many do; the next daemon reconciles them."""
+    late: set[asyncio.Future[Any]] = set()
     work = {*services.tasks, *services.background}
     if work:
         _, late = await asyncio.wait(work, timeout=_FINISH_SECONDS)
         if late:
             log.error("%d operations did not end within %.0f s", len(late), _FINISH_SECONDS)
     services.pool.shutdown(wait=False, cancel_futures=True)
+    return len(late)
 
 
 def write_commands(services: Services) -> None:

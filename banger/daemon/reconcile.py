@@ -54,13 +54,16 @@ def _reconcile_vm(services: Services, vm: Vm) -> None:
 def _remove_orphans(services: Services) -> None:
     """Remove what no row owns: half-made pulls, sockets of VMs that are gone.
 
-    A VM's directory goes before its row, so one without a row means that the database was lost: it is kept.
+    A VM's directory goes before its row, so one without a row means that the database was lost or damaged. Then
+    everything is kept: that VM's process, its image, its kernel may be there as well.
     """
     paths, database = services.paths, services.database
     vms = database.vms()
-    for entry in paths.vms.iterdir():
-        if entry.name not in {vm.id for vm in vms}:
-            log.error("%s belongs to no VM the database knows; it is kept", entry)
+    unknown = [entry for entry in paths.vms.iterdir() if entry.name not in {vm.id for vm in vms}]
+    for entry in unknown:
+        log.error("%s belongs to no VM the database knows; it is kept, and so are images and kernels", entry)
+    if unknown or database.has_damage():
+        return
     owned = {paths.sockets / vm.id[:8] for vm in vms} | {paths.daemon_socket, paths.stream_socket}
     owned |= {content_dir(paths.images, image.digest) for image in database.images()}
     owned |= {content_dir(paths.kernels, kernel.digest) for kernel in database.kernels()}

@@ -230,7 +230,10 @@ class GuestChannel:
                 await self._drain()
                 frame = await stream.read_frame()
         except TimeoutError:
-            error = GuestError(f"the guest agent did not answer {op} within {timeout:g} s")
+            error = GuestError(
+                f"the guest agent did not answer {op} within {timeout:g} s",
+                hint="the guest is very busy, or its agent was ended: look at its console log, or start it anew",
+            )
             stream._abandon(error)
             raise error from None
         except BaseException:

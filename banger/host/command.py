@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import select
 import selectors
@@ -35,6 +36,11 @@ PACKAGES = {
 
 #: Bytes kept of what a program prints, each stream; the rest is read and dropped.
 OUTPUT_LIMIT = 1024 * 1024
+
+#: Whether the operation that this thread works for was cancelled: ends the programs it runs.
+cancelled_operation: contextvars.ContextVar[Callable[[], bool] | None] = contextvars.ContextVar(
+    "cancelled_operation", default=None
+)
 
 _PATH_EXTRA = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -75,7 +81,8 @@ class Commands(Protocol):
 
         :param timeout: seconds.
         :param env: added to a clean environment (PATH, HOME, LANG=C.UTF-8, TMPDIR and proxy variables).
-        :param cancelled: asked ten times a second; true ends the program with CancelledError.
+        :param cancelled: asked ten times a second; true ends the program with CancelledError. Without it the
+            operation that runs is asked, except while something is taken back.
         :raises HostError: not found, timed out, or (with ``check``) a status other than 0, with the last line
             it printed.
         """
@@ -132,7 +139,7 @@ class HostCommands:
         finally:
             if input is not None and stdin is not None:
                 stdin.close()
-        followed = _Followed(process, line[0], timeout, cancelled)
+        followed = _Followed(process, line[0], timeout, cancelled or cancelled_operation.get())
         followed.finish(self._noted(process.pid))
         done = Completed(tuple(line), process.returncode, bytes(followed.stdout), bytes(followed.stderr))
         if check and done.status != 0:
@@ -156,6 +163,16 @@ class HostCommands:
         finally:
             with contextlib.suppress(OSError):  # one that stays names a process that is gone
                 note.unlink()
+
+
+@contextlib.contextmanager
+def uncancelled() -> Iterator[None]:
+    """Let programs run to their end even when the operation was cancelled: for taking back what it did."""
+    token = cancelled_operation.set(None)
+    try:
+        yield
+    finally:
+        cancelled_operation.reset(token)
 
 
 def kill_leftovers(journal: Path) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from banger.errors import UsageError
 
+#: Characters of a name that a suggestion is looked for: no name here is longer.
+_LONGEST = 160
 _VM = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}\Z")
 
@@ -56,6 +58,8 @@ def suggest(name: str, known: Iterable[str]) -> str | None:
     """Return the closest of ``known`` to a misspelt ``name``, if one is close."""
     from difflib import get_close_matches
 
+    if len(name) > _LONGEST:
+        return None
     matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
 

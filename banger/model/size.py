@@ -23,13 +23,13 @@ def parse_size(text: str) -> int:
     unit = _UNITS.get(match.group(2).upper()) if match else None
     if match is None or unit is None:
         raise UsageError(
-            f"'{text}' is not a size", hint="write a number with K, M, G or T, for example 2G or 512M"
+            f"'{text[:80]}' is not a size", hint="write a number with K, M, G or T, for example 2G or 512M"
         )
     mib = float(match.group(1)) * unit
     if mib < 1:
-        raise UsageError(f"'{text}' is too small", hint="the smallest size is 1M")
+        raise UsageError(f"'{text[:80]}' is too small", hint="the smallest size is 1M")
     if mib != int(mib):
-        raise UsageError(f"'{text}' is not a whole number of MiB", hint=f"write {int(mib) + 1}M")
+        raise UsageError(f"'{text[:80]}' is not a whole number of MiB", hint=f"write {int(mib) + 1}M")
     return int(mib)
 
 

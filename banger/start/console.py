@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 #: Bytes of the console that an error looks at.
 _TAIL = 16384
+#: Stands in the console before each start. A guest that prints it hides only its own words.
+_START = "--- banger: start "
+
+
+def mark_start(console: Path) -> None:
+    """Write into the console that a start begins: what stands before is no longer about this one."""
+    now = datetime.now().astimezone().isoformat(" ", "seconds")
+    with open(console, "a", encoding="utf-8") as file:
+        file.write(f"{_START}{now} ---\n")
 
 
 def last_words(console: Path) -> str:
@@ -24,6 +34,8 @@ def _last_line(file: Path) -> str:
             lines = stream.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
+    starts = [number for number, line in enumerate(lines) if line.startswith(_START)]
+    lines = lines[starts[-1] + 1 :] if starts else lines
     lines = ["".join(char for char in line if char.isprintable()).strip() for line in lines]
     for mark in ("banger-agent: ", "Kernel panic", "qemu-system"):
         found = [line for line in lines if mark in line]

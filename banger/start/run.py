@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from banger.errors import BangerError, PluginError
+from banger.host.command import uncancelled
 from banger.registry import Owned
 from banger.start.context import StartContext, UndoContext
 from banger.start.step import StartStep
@@ -103,7 +104,8 @@ def _take_back(
                 raise missing_step(section)
             function = owned.value.undo if what == "undo" else owned.value.remove
             if function is not None:
-                function(undo_for(section))
+                with uncancelled():
+                    function(undo_for(section))
             done(section)
         except (Exception, SystemExit) as error:
             log.exception("%s of step %s (plugin %s) failed", what, section.step, section.plugin)

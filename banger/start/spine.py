@@ -16,7 +16,7 @@ from banger.errors import GuestError, HostError, PluginError
 from banger.model.capability import GuestMount
 from banger.model.check import CheckStatus
 from banger.model.vmm import Drive, LaunchSpec, VmmProbe
-from banger.start.console import last_words
+from banger.start.console import last_words, mark_start
 from banger.start.context import StartContext, UndoContext
 from banger.start.step import StartStep
 
@@ -35,6 +35,13 @@ def check_host(ctx: StartContext) -> None:
         result = check.run(ctx.commands)
         if result.status is CheckStatus.FAIL:
             raise HostError(f"{check.name}: {result.detail}", hint=result.hint or "see: banger doctor")
+    needed = [ctx.paths.rootfs, ctx.paths.vmlinuz, *([ctx.paths.modules] if ctx.kernel.modules_uuid else [])]
+    for file in needed:
+        if not file.is_file():
+            raise HostError(
+                f"{file} is gone, which '{ctx.vm.name}' boots from",
+                hint=f"put it back, or: banger vm delete {ctx.vm.name}, then pull its image and kernel again",
+            )
     free = shutil.disk_usage(ctx.paths.directory).free // (1024 * 1024)
     if free < _SPARE_MIB:
         raise HostError(
@@ -89,6 +96,7 @@ def boot(ctx: StartContext) -> None:
     ctx.record("accelerator", plan.accelerator)
     ctx.record("machine", plan.machine)
     ctx.progress("boot", f"{ctx.vmm.name} {plan.machine}, {plan.accelerator}")
+    mark_start(ctx.paths.console)
     ctx.vmm.launch(ctx, spec, plan)
 
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from banger.errors import ConflictError, StoreError
 from banger.model.image import Image, Kernel
 from banger.model.vm import Vm
 from banger.store.migrations import migrate
 
+log = logging.getLogger(__name__)
+Record = TypeVar("Record", bound=BaseModel)
+
 #: Milliseconds SQLite waits for another process's lock (a person with sqlite3 open).
 _BUSY_MS = 5000
+
+
+def _hint(error: Exception, path: Path) -> str:
+    if "malformed" in str(error) or "not a database" in str(error):
+        return f"banger daemon stop; mv {path} {path}.damaged; VMs and images it knew are kept where they are"
+    return "check free space (df) and the permissions of the state directory"
 
 
 class Database:
@@ -30,6 +40,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
+        self._damaged: set[tuple[str, str]] = set()
         with self._translated():
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             for pragma in (
@@ -57,7 +68,7 @@ class Database:
             except (sqlite3.Error, OSError) as error:
                 raise StoreError(
                     f"the database {self._path} cannot be used: {error}",
-                    hint="check free space (df) and the permissions of the state directory",
+                    hint=_hint(error, self._path),
                 ) from error
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -68,17 +79,38 @@ class Database:
         with self._translated():
             return self._connection.execute(query, values).rowcount
 
+    def _records(self, table: str, model: type[Record], column: str = "1", value: Any = 1) -> list[Record]:
+        """Return a table's records by name; a damaged one is left out, and said once."""
+        found = []
+        query = f"SELECT name, record FROM {table} WHERE {column} = ? ORDER BY name"  # noqa: S608
+        for name, text in self._rows(query, value):
+            try:
+                found.append(model.model_validate_json(text))
+            except ValidationError as error:
+                if (table, name) not in self._damaged:
+                    self._damaged.add((table, name))
+                    log.error(
+                        "the record of '%s' in %s is damaged: %s", name, table, error.errors()[0]["msg"]
+                    )
+        return found
+
+    def has_damage(self) -> bool:
+        """Tell whether a record was found damaged: what it refers to is not known."""
+        return bool(self._damaged)
+
+    def damaged(self, table: str, name: str) -> bool:
+        """Tell whether the record of this name in ``vms``, ``images`` or ``kernels`` cannot be read."""
+        return (table, name) in self._damaged
+
     # VMs
 
     def vms(self) -> list[Vm]:
         """Return every VM, oldest first."""
-        found = [Vm.model_validate_json(row[0]) for row in self._rows("SELECT record FROM vms")]
-        return sorted(found, key=lambda vm: (vm.created_at, vm.name))
+        return sorted(self._records("vms", Vm), key=lambda vm: (vm.created_at, vm.name))
 
     def vm(self, vm_id: str) -> Vm | None:
         """Return one VM by its whole id."""
-        rows = self._rows("SELECT record FROM vms WHERE id = ?", vm_id)
-        return Vm.model_validate_json(rows[0][0]) if rows else None
+        return next(iter(self._records("vms", Vm, "id", vm_id)), None)
 
     def add_vm(self, vm: Vm) -> None:
         """Insert a VM; ConflictError when the name is taken, or its image or kernel has just been deleted."""
@@ -113,8 +145,11 @@ class Database:
     def handles(self, vm_id: str) -> dict[str, Any]:
         """Return the mirror of a VM's ``handles.json``: what teardown falls back on when the file is lost."""
         rows = self._rows("SELECT handles FROM vms WHERE id = ?", vm_id)
-        value: dict[str, Any] = json.loads(rows[0][0]) if rows else {}
-        return value
+        try:
+            value = json.loads(rows[0][0]) if rows else {}
+        except ValueError:
+            value = {}
+        return value if isinstance(value, dict) else {}
 
     def set_handles(self, vm_id: str, handles: dict[str, Any]) -> None:
         """Mirror a VM's ``handles.json``."""
@@ -124,16 +159,11 @@ class Database:
 
     def images(self) -> list[Image]:
         """Return every image, by name."""
-        return [
-            Image.model_validate_json(row[0]) for row in self._rows("SELECT record FROM images ORDER BY name")
-        ]
+        return self._records("images", Image)
 
     def kernels(self) -> list[Kernel]:
         """Return every kernel, by name."""
-        return [
-            Kernel.model_validate_json(row[0])
-            for row in self._rows("SELECT record FROM kernels ORDER BY name")
-        ]
+        return self._records("kernels", Kernel)
 
     def add_image(self, image: Image) -> None:
         """Insert an image; ConflictError when its name or content is there already."""

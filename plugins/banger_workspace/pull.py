@@ -132,7 +132,11 @@ def _fetch(git: Git, guest: Guest, refspecs: list[str], max_size: int, max_objec
     kept = {
         name: value for name, value in os.environ.items() if name.startswith(("XDG_", "BANGER_", "PYTHON"))
     }
-    env = environment(GIT_SSH_COMMAND=shlex.join(relay_line(guest, max_size, max_objects)), GIT_SSH_VARIANT="simple", GIT_CONFIG_NOSYSTEM="1")
+    env = environment(
+        GIT_SSH_COMMAND=shlex.join(relay_line(guest, max_size, max_objects)),
+        GIT_SSH_VARIANT="simple",
+        GIT_CONFIG_NOSYSTEM="1",
+    )
     line = git.argv("fetch", *_OPTIONS, "--", "ssh://banger/workspace", *refspecs, settings=_SETTINGS)
     limited = ["sh", "-c", f'ulimit -d {_MEMORY_KIB} && exec "$@"', "git", *line]
     done = HostCommands().run(limited, timeout=_TIMEOUT, env={**kept, **env}, check=False)

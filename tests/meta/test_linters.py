@@ -91,7 +91,11 @@ def test_a_helper_has_its_contract() -> None:
     )
 
 
-@pytest.mark.parametrize("ignored", contract("layers")["ignore_imports"])
+#: Within a function: `from banger import Sandbox` is for people, and the command line must not pay for it.
+LAZY = "banger -> banger.sdk"
+
+
+@pytest.mark.parametrize("ignored", sorted({*contract("layers")["ignore_imports"]} - {LAZY}))
 def test_ignored_imports_are_for_type_checkers_only(ignored: str) -> None:
     importer, _, imported = ignored.partition(" -> ")
     source = (ROOT / importer.replace(".", "/")).with_suffix(".py").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from pathlib import Path
 
@@ -40,11 +41,7 @@ def test_page(ring: Ring, tmp_path: Path, page: Path) -> None:
     home = ring.home()
     # as a reader has it: what the pages show comes from the built-in defaults
     home.config.write_text("[plugins.net-user]\nrestrict = true\n")
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name in ("banger", "bangerd"):
-        (programs / name).symlink_to(Path(home.program[0]).with_name(name))
-    environment = {**home.env, "PATH": os.pathsep.join((str(programs), home.env["PATH"]))}
+    environment = {**home.env, "PATH": os.pathsep.join((str(Path(sys.executable).parent), home.env["PATH"]))}
     if page.name == "first-plugin.md":
         environment["PYTHONPATH"] = str(installed(tmp_path / "site"))
     work = tmp_path / "work"

@@ -66,7 +66,7 @@ def wheel() -> Iterator[Path]:
 def user() -> Iterator[tuple[pwd.struct_passwd, Path]]:
     """A user made for this test, with a home that has a space in its name."""
     if os.geteuid() != 0:
-        pytest.skip("only root can make a user: run the tests as root")
+        pytest.skip("needs root: it makes a user")
     if missing := [
         name for name in ("useradd", "userdel", "newuidmap", PYTHON) if shutil.which(name) is None
     ]:

@@ -93,7 +93,8 @@ def test_round_trip(banger: Home, repo: Path, vm: str, tmp_path: Path) -> None:
     banger.sh(
         vm,
         "git config user.name Agent; git config user.email a@vm; echo work >> a.txt; git commit -qam theirs;"
-        "rm -- -dash; echo edited >> .gitignore; echo left > 'left over'; head -c 5000 /dev/urandom > bin; touch ignored",
+        "rm -- -dash; echo edited >> .gitignore; echo left > 'left over';"
+        "head -c 5000 /dev/urandom > bin; touch ignored",
     )
     names = banger.ok("vm", "workspace", "diff", vm, "--name-only").text.split("\n")
     assert sorted(names) == ["A bin", "A left over", "D -dash", "M .gitignore", "M a.txt"]
@@ -134,8 +135,8 @@ def test_head_that_moved_is_said_and_brought(banger: Home, repo: Path, vm: str) 
 
 TRICKS = {
     "config": "git config core.fsmonitor 'touch /root/ran'; git config uploadpack.packObjectsHook 'touch /root/ran'",
-    "hooks": "for h in post-checkout pre-commit post-merge reference-transaction; do printf '#!/bin/sh\\n' > .git/hooks/$h;"
-    " chmod +x .git/hooks/$h; done",
+    "hooks": "for h in post-checkout pre-commit post-merge reference-transaction; do"
+    " printf '#!/bin/sh\\n' > .git/hooks/$h; chmod +x .git/hooks/$h; done",
     "attributes": "git config filter.x.smudge 'touch hacked'; echo '* filter=x' > .gitattributes; git add -A;"
     " git commit -qm attributes",
     "alternates": "echo /etc > .git/objects/info/alternates",
@@ -143,9 +144,10 @@ TRICKS = {
     ' > ".git/refs/heads/$n"; done; mkdir -p .git/refs/heads/../..; true',
     "symbolic refs": "git symbolic-ref refs/heads/link refs/heads/main; ln -s /etc/passwd .git/refs/heads/pass",
     "tags": "git tag v1; git update-ref refs/remotes/origin/main HEAD; git update-ref refs/stash HEAD",
-    "dot git in a tree": "b=$(echo x | git hash-object -w --stdin); t=$(printf '100644 .git\\0' > /tmp/t;"
-    " printf %s $b | sed 's/../\\\\x&/g' | xargs -0 printf >> /tmp/t;"
-    " git hash-object -t tree -w --literally /tmp/t); git update-ref refs/heads/evil $(git commit-tree -p HEAD -m e $t)",
+    "dot git in a tree": "b=$(echo x | git hash-object -w --stdin);"
+    " perl -e 'print qq(100644 .git\\0) . pack(q(H*), shift)' $b > /tmp/t;"
+    " t=$(git hash-object -t tree -w --literally /tmp/t);"
+    " git update-ref refs/heads/evil $(git commit-tree -p HEAD -m e $t)",
     "submodule url": "printf '[submodule \"x\"]\\n path = x\\n url = -u./hacked\\n' > .gitmodules; git add -A;"
     " git commit -qm modules",
     "fake git": "printf '#!/bin/sh\\nhead -c 3000000 /dev/zero\\n' > /usr/local/bin/git; chmod +x /usr/local/bin/git",

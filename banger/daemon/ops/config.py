@@ -41,6 +41,24 @@ class ConfigSchema(BaseModel):
     document: dict[str, Any]
 
 
+class Offered(BaseModel):
+    """What options of a new VM may name, and what each is for."""
+
+    vmms: dict[str, str]
+    networks: dict[str, str]
+    capabilities: dict[str, str]
+
+
+def list_offered(op: OperationContext, _: Nothing) -> Offered:
+    """Return what the loaded plugins offer to a new VM."""
+    registries = op.services.registries
+    return Offered(
+        vmms={name: vmm.summary for name, vmm in registries.vmms.items()},
+        networks={name: network.summary for name, network in registries.networks.items()},
+        capabilities={name: value.summary for name, value in registries.capabilities.items()},
+    )
+
+
 def show(op: OperationContext, params: ConfigParams) -> ConfigReport:
     """Report every setting and where it came from."""
     services = op.services
@@ -58,5 +76,6 @@ def schema(op: OperationContext, _: Nothing) -> ConfigSchema:
 
 OPERATIONS = [
     Operation("config.show", "every setting and where it came from", ConfigParams, ConfigReport, show),
+    Operation("offered.list", "what options of a new VM may name", Nothing, Offered, list_offered),
     Operation("config.schema", "the JSON schema of the configuration", Nothing, ConfigSchema, schema),
 ]

@@ -40,7 +40,8 @@ def test_error_is_one_line_and_a_hint(
     assert run([]) == status
     printed = capsys.readouterr()
     assert printed.out == ""
-    expected = [f"banger: {error.message} (op-7)", *([f"hint: {error.hint}"] if error.hint else [])]
+    hint = error.hint or "what happened: banger daemon logs --op op-7"
+    expected = [f"banger: {error.message} (op-7)", f"hint: {hint}"]
     assert printed.err.splitlines() == expected
 
 
@@ -132,6 +133,22 @@ def test_status_of_no_daemon_starts_none(banger_dirs: BangerDirs, run_cli: RunCl
 def test_logs_before_the_first_daemon_are_one_clear_error(run_cli: RunCli) -> None:
     result = run_cli("daemon", "logs")
     assert result.status == 1 and "there is no log" in result.stderr
+
+
+def test_log_of_one_operation(banger_dirs: BangerDirs, run_cli: RunCli) -> None:
+    lines = [
+        "2026-11-21 05:00:00,000 INFO - banger.daemon: serving",
+        "2026-11-21 05:00:01,000 ERROR op-1 banger.daemon.app: internal error: Traceback",
+        "  File x, line 1",
+        "2026-11-21 05:00:02,000 INFO op-2 banger.daemon.app: vm.list done",
+        "2026-11-21 05:00:03,000 INFO op-1 banger.daemon.app: done",
+    ]
+    banger_dirs.state.mkdir(parents=True, exist_ok=True)
+    find_paths().log.write_text("\n".join(lines))
+    shown = run_cli("daemon", "logs", "--op", "op-1").stdout.splitlines()
+    assert shown == [lines[1], lines[2], lines[4]]
+    unknown = run_cli("daemon", "logs", "--op", "op-3")
+    assert unknown.status == 1 and "knows no op-3" in unknown.stderr
 
 
 def test_log_is_printed_as_it_is_except_to_a_terminal(banger_dirs: BangerDirs, run_cli: RunCli) -> None:

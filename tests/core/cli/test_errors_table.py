@@ -12,6 +12,8 @@ import sys
 import pytest
 
 from banger.testing.pytest_plugin import BangerDirs, MakeApp
+from banger.testing.samples import sample_image, sample_kernel
+from tests.core.daemon.paper_lab import CONFIG, make_lab
 
 #: Typed wrongly: exit status 2, and the daemon is not even asked where the command line can tell.
 USAGE = [
@@ -205,11 +207,91 @@ def test_wrong_variable_and_hint(
     check_refusal(banger(*typed.split(), env={name: value}), status, message, hint)
 
 
+FOLDERS = [
+    ("XDG_STATE_HOME", "/dev/null/here", "cannot be used: Not a directory", "check its owner"),
+    ("XDG_STATE_HOME", "/proc/here", "cannot be used: No such file", "check its owner"),
+    ("XDG_CACHE_HOME", "/dev/null/here", "cannot be used: Not a directory", "check its owner"),
+    ("XDG_STATE_HOME", f"/{'x' * 120}", "the state directory's path is too long", "XDG_STATE_HOME"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message", "hint"), FOLDERS)
+def test_folder_that_cannot_be_and_hint(
+    banger_dirs: BangerDirs, name: str, value: str, message: str, hint: str
+) -> None:
+    check_refusal(banger("vm", "list", env={name: value}), 1, message, hint)
+
+
 def test_name_that_is_close_to_one_there_is_gets_a_suggestion(lab: None) -> None:
     """The catalogue's names are there without pulling anything."""
     check_refusal(
         banger("image", "pull", "debian-bokworm"), 1, "debian-bokworm", "did you mean 'debian-bookworm'?"
     )
+
+
+NAMES = [
+    ("vm show brisk-oter", "there is no VM 'brisk-oter'", "did you mean 'brisk-otter'?"),
+    ("vm stop briskotter", "there is no VM 'briskotter'", "did you mean 'brisk-otter'?"),
+    ("vm create --name brisk-otter", "a VM called 'brisk-otter' exists", "banger vm delete brisk-otter"),
+    ("vm exec brisk-otter -- true", "'brisk-otter' is created, not running", "banger vm start brisk-otter"),
+    ("vm logs brisk-otter", "'brisk-otter' has no console yet", "banger vm start brisk-otter"),
+    ("image show test-imge", "there is no image 'test-imge'", "did you mean 'test-image'?"),
+    ("image rm test-image", "the image is in use by brisk-otter", "banger vm delete brisk-otter"),
+    ("kernel rm test-kernel", "the kernel is in use by brisk-otter", "banger vm delete brisk-otter"),
+    ("vm create --image test-imgae", "test-imgae", "did you mean 'test-image'?"),
+]
+
+
+@pytest.mark.parametrize(("typed", "message", "hint"), NAMES, ids=[row[0] for row in NAMES])
+def test_error_about_what_there_is_and_hint(banger_app: MakeApp, typed: str, message: str, hint: str) -> None:
+    app = banger_app(make_lab(), builtin=["core"], config=CONFIG)
+    app.services.database.add_image(sample_image())
+    app.services.database.add_kernel(sample_kernel())
+    app.call("vm.create", {"name": "brisk-otter", "start": False})
+    check_refusal(banger(*typed.split()), 1, message, hint)
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("vm", "show", LONG), "vm must be text of at most 80 characters", "banger vm show --help"),
+        (("vm", "show", ""), "vm must be text of at least 1 characters, not ''", "banger vm show --help"),
+        (
+            ("image", "pull", LONG),
+            "reference must be text of at most 512 characters",
+            "banger image pull --help",
+        ),
+        (
+            ("image", "pull", b"a\xff"),
+            "reference must be text in UTF-8, not 'a?'",
+            "banger image pull --help",
+        ),
+        (("vm", "create", "--name", LONG), "is not a VM name", "a-z, 0-9 and '-'"),
+        (("vm", "create", "--name", b"a\xff"), "'a?' is not a VM name", "a-z, 0-9 and '-'"),
+        (("vm", "create", "-p", LONG), f"--publish {'x' * 40} is not a port", "--publish 8080:80"),
+        ((LONG,), f"there is no command 'banger {'x' * 80}'", "banger --help"),
+        (("vm", "run", f"--{LONG}"), "there is no option --", "banger vm run --help"),
+        (("vm", "run", "--vcpu", LONG), "--vcpu: 'xxxx", "banger vm run --help"),
+        (("vm", "run", "--vcpu", "9" * 5000), "--vcpu: '9999", "banger vm run --help"),
+        (("vm", "run", "--env", LONG), "--env xxxx", "--env NAME=VALUE"),
+        (("vm", "list", LONG), "one argument too many: xxxx", "banger vm list --help"),
+        (("vm", "create", "--with", f"workdisk:{LONG}"), "is not key=value", "--with workdisk"),
+        (("vm", "create", "--memory", LONG), "--memory: 'xxxx", "2G or 512M"),
+        (
+            ("vm", "create", "--with", "workdisk:=x"),
+            "capability 'workdisk' has no options",
+            "--with workdisk",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_too_long_is_cut(lab: None, words: tuple[str, ...], message: str, hint: str) -> None:
+    done = banger(*words)
+    check_refusal(done, 2, message, hint)
+    assert len(done.stderr) < 1000
 
 
 # Arguments that are no text

@@ -162,7 +162,7 @@ def test_wrong_configuration_is_said_by_the_daemon_and_by_the_call_that_started_
     banger_dirs: BangerDirs, daemons: Daemons
 ) -> None:
     banger_dirs.write_config("[defaults]\nvcpus = 2\n")
-    assert f"{banger_dirs.config}: unknown key defaults.vcpus" in daemons.refused()
+    assert f"{banger_dirs.config}:2: unknown key defaults.vcpus" in daemons.refused()
     with pytest.raises(DaemonError, match="unknown key defaults.vcpus") as caught:
         Client().call("vm.list")
     assert caught.value.hint == "did you mean 'vcpu'?"

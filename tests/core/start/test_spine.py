@@ -118,7 +118,18 @@ def test_failing_check_of_what_the_vm_uses_refuses_the_start(tmp_path: Path, whe
 
 def test_warning_does_not_refuse_the_start(tmp_path: Path) -> None:
     usable = SimpleNamespace(name="v", checks=(check("x", CheckStatus.WARN), check("y", CheckStatus.PASS)))
-    check_host(context(FakeStart(tmp_path, vmm=usable, network=usable)))  # type: ignore[arg-type]
+    start = FakeStart(tmp_path, vmm=usable, network=usable)  # type: ignore[arg-type]
+    for file in (start.paths.rootfs, start.paths.vmlinuz, start.paths.modules):
+        file.touch()
+    check_host(context(start))
+
+
+def test_a_kernel_that_is_gone_refuses_the_start(tmp_path: Path) -> None:
+    usable = SimpleNamespace(name="v", checks=())
+    start = FakeStart(tmp_path, vmm=usable, network=usable)  # type: ignore[arg-type]
+    start.paths.rootfs.touch()
+    with pytest.raises(HostError, match="vmlinuz is gone, which 'otter' boots from"):
+        check_host(context(start))
 
 
 def make_guest_start(tmp_path: Path, mounts: Callable[[Any, Any], GuestConfig] | None = None) -> FakeStart:
