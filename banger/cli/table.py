@@ -41,6 +41,7 @@ COMMANDS = (
 #: What the groups are for.
 GROUPS = {
     "vm": "virtual machines",
+    "workspace": "repositories in VMs",
     "image": "root file systems VMs start from",
     "kernel": "kernels VMs boot",
     "daemon": "the process in the background",

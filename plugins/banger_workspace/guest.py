@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SCRIPT = (Path(__file__).parent / "guest.sh").read_text()
 _STATES = ("absent", "foreign", "partial", "clean", "changed")
+#: What git and tar say where a disk is full.
+_FULL = (b"No space left on device", b"Wrote only", b"Disk quota exceeded")
 #: Exit statuses of guest.sh with a meaning of their own.
 _NO_GIT, _GONE, _NO_BASE = 90, 91, 92
 
@@ -53,7 +55,7 @@ class Guest:
             return NotFoundError(ended.said, hint=f"banger vm workspace prepare {self.name} PATH")
         if ended.status == _NO_BASE:
             return NotFoundError(ended.said, hint=f"banger vm exec {self.name} -- git log --oneline")
-        if b"No space left on device" in ended.stderr:
+        if any(sign in ended.stderr for sign in _FULL):
             return GuestError(
                 f"the disk of '{self.name}' is full",
                 hint=f"banger vm exec {self.name} -- df -h; or a larger --disk-size",

@@ -26,6 +26,9 @@ _SETTINGS = (
     "protocol.version=0",
     "fetch.fsckObjects=true",
     "transfer.fsckObjects=true",
+    # A pack that is refused leaves nothing; loose objects would be there before they are checked.
+    "fetch.unpackLimit=1",
+    "transfer.unpackLimit=1",
     "fetch.writeCommitGraph=false",
     "fetch.prune=false",
     "fetch.pruneTags=false",

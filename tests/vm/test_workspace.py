@@ -232,7 +232,7 @@ def test_options_that_make_no_sense_leave_no_vm(alone: Home, tmp_path: Path) -> 
         ((str(where), "--from", "HEAD"), 2, "--from goes with --branch"),
         ((str(where), "-d", "--rm"), 2, "--detach goes with neither"),
         ((str(where), "-d", "--", "true"), 2, "--detach goes with neither"),
-        ((str(where), "true"), 2, "unexpected extra argument"),
+        ((str(where), "true"), 2, "one argument too many: true"),
     ):
         result = alone("vm", "run", *words)
         assert result.status == status and complaint in result.err, (words, result)

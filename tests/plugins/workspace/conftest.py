@@ -131,11 +131,11 @@ class Local:
     def bring(self, source: Path, *, force: bool = False, **wanted: Any) -> dict[str, Any]:
         """Prepare; return the record."""
         found = read_repository(Wanted(str(source), str(self.path), **wanted))
-        return bring(self, "vm", found, force=force)  # type: ignore[arg-type]
+        return bring(self, "vm", found, force=force)
 
     @property
     def guest(self) -> Guest:
-        return Guest(self, "0" * 32, "vm", str(self.path))  # type: ignore[arg-type]
+        return Guest(self, "0" * 32, "vm", str(self.path))
 
     def files(self) -> dict[str, str | bytes]:
         """Return every file of the guest, links as their targets."""

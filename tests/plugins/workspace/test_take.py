@@ -188,6 +188,7 @@ def test_trees_that_git_must_not_have(repo: Path, local: Local, lines: str) -> N
         pull(local, repo)
     assert fingerprint(repo) == before
     assert git(repo, "branch", "--format=%(refname:short)") == "main"
+    git(repo, "fsck", "--strict")
 
 
 def test_too_many_objects_are_refused_as_the_pack_begins(repo: Path, local: Local) -> None:
