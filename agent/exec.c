@@ -35,6 +35,45 @@ static char **make_argv(const struct json *list) {
     return argv;
 }
 
+static bool is_file_under(const char *dir, const char *name) {
+    char path[600];
+    struct stat st;
+    return (size_t)snprintf(path, sizeof path, "%s/%s", dir, name) < sizeof path && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Entries lie in a directory named by the first letter, or by its number in hexadecimal. */
+static bool has_terminal(const char *name) {
+    static const char *databases[] = {"/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo", "/usr/lib/terminfo"};
+    char entry[100];
+    for (size_t i = 0; i < 2 * sizeof databases / sizeof *databases; i++) {
+        snprintf(entry, sizeof entry, i % 2 ? "%02x/%s" : "%c/%s", (unsigned char)name[0], name);
+        if (is_file_under(databases[i / 2], entry)) return true;
+    }
+    return false;
+}
+
+/* A terminal that the guest has never heard of becomes the nearest one it knows. Without a database nobody asks. */
+static void choose_terminal(void) {
+    static const char *known[] = {"xterm-256color", "xterm", "vt100"};
+    const char *name = getenv("TERM"), *home = getenv("TERMINFO");
+    if (!name || !*name) name = known[0];
+    bool sane = strlen(name) < 80 && !strchr(name, '/') && name[0] != '.';
+    setenv("TERM", sane ? name : known[0], 1);
+    if ((sane && has_terminal(name)) || home || (sane && !has_terminal("dumb"))) return;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (has_terminal(known[i])) {
+            setenv("TERM", known[i], 1);
+            return;
+        }
+    setenv("TERM", "dumb", 1);
+}
+
+/* The host's zone, where the guest knows it by that name. */
+static void choose_zone(const char *zone) {
+    if (zone && *zone && zone[0] != '/' && zone[0] != '.' && !strstr(zone, "..") && !getenv("TZ") && is_file_under("/usr/share/zoneinfo", zone))
+        setenv("TZ", zone, 1);
+}
+
 static void make_environment(const struct json *wanted) {
     clearenv();
     setenv("PATH", ROOT_PATH, 1);
@@ -104,6 +143,8 @@ static int run(const struct json *request) {
     char what[300];
     char **argv = make_argv(json_get(request, "argv"));
     make_environment(json_get(request, "env"));
+    choose_zone(json_text(request, "tz", NULL));
+    if (isatty(0)) choose_terminal();
     umask(022);
     if (user_become(&who) < 0) process_refuse("permission", errno, "cannot become that user");
     enter_directory(json_text(request, "cwd", NULL));

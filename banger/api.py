@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from banger.errors import StartError as StartError
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
-    from banger.hookspecs import hookimpl as hookimpl
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
     from banger.host.command import HostCommands as HostCommands
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from banger.model.check import CheckStatus as CheckStatus
     from banger.model.command import Command as Command
     from banger.model.command import Operation as Operation
+    from banger.model.hook import hookimpl as hookimpl
     from banger.model.image import Image as Image
     from banger.model.image import Kernel as Kernel
     from banger.model.network import GuestInterface as GuestInterface
@@ -97,7 +97,6 @@ _HOMES = {
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
-    "banger.hookspecs": "hookimpl",
     "banger.host.command": "Commands Completed HostCommands",
     "banger.host.disk": "Disks",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
@@ -105,6 +104,7 @@ _HOMES = {
     "banger.model.capability": "Capability GuestConfig GuestMount",
     "banger.model.check": "Check CheckResult CheckStatus",
     "banger.model.command": "Command Operation",
+    "banger.model.hook": "hookimpl",
     "banger.model.image": "Image Kernel",
     "banger.model.network": "GuestInterface HostForward NetAttachment NetworkMode QemuUser Tap",
     "banger.model.source": "ImageSource KernelSource PullContext PulledImage PulledKernel",

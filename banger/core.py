@@ -23,9 +23,9 @@ def banger_register_start_steps() -> list[StartStep]:
 @hookimpl
 def banger_register_operations() -> list[Operation]:
     """Declare the core's operations."""
-    from banger.daemon.ops import config, self, store, vm
+    from banger.daemon.ops import config, self, store, stream, vm
 
-    return [*vm.OPERATIONS, *store.OPERATIONS, *config.OPERATIONS, *self.OPERATIONS]
+    return [*vm.OPERATIONS, *stream.OPERATIONS, *store.OPERATIONS, *config.OPERATIONS, *self.OPERATIONS]
 
 
 @hookimpl

@@ -54,10 +54,11 @@ def cli_page() -> str:
         "# Commands",
         "",
         NOTE,
-        "Every command has `--help`. Exit status: 0, 1 for what failed, 2 for what was",
+        "Every command has `--help`, and `--json` where it prints something of its own. Exit status: 0, 1 for what",
+        "failed, 2 for what was asked wrongly, 130 after Ctrl-C, 141 when nobody reads the output any more, 70 for a",
+        "fault in banger; `vm run` and `vm exec` end with the status of the command they ran.",
     ]
     parts += [
-        "asked wrongly, 130 after Ctrl-C; `vm run` and `vm exec` end with the status of the command they ran.",
         "",
     ]
     for context in walk_commands(whole_cli(), "banger"):

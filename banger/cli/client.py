@@ -20,6 +20,7 @@ from typing import Any
 from banger.config.fingerprint import fingerprint
 from banger.config.paths import Paths, find_paths, make_private
 from banger.errors import DaemonError, StaleDaemonError, error_from_problem
+from banger.host.caller import read_own
 
 #: Seconds a new daemon gets until it answers.
 START_TIMEOUT = 20.0
@@ -124,6 +125,7 @@ class Client:
         peek: float | None = None,
     ) -> dict[str, Any]:
         mark = f"Banger-Fingerprint: {self._fingerprint}\r\n" if peek is None else ""
+        mark += f"Banger-Caller: {json.dumps(read_own())}\r\n"
         body = json.dumps(params).encode()
         accept = "application/x-ndjson" if on_event else "application/json"
         head = (

@@ -14,8 +14,13 @@ from banger.model.size import format_bytes
 _CLEAR = "\r\x1b[K"
 
 
+def _is_screen(stream: IO[str]) -> bool:
+    """Tell whether a stream is a terminal that takes control sequences."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
 def _coloured(stream: IO[str]) -> bool:
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return _is_screen(stream) and not os.environ.get("NO_COLOR")
 
 
 def _paint(code: str, text: str, stream: IO[str] | None = None) -> str:
@@ -96,7 +101,7 @@ class Progress:
     def __init__(self, *, quiet: bool = False) -> None:
         self.op_id: str | None = None
         self.vm_id: str | None = None
-        self._live = sys.stderr.isatty() and not quiet
+        self._live = _is_screen(sys.stderr) and not quiet
         self._quiet = quiet
         self._stage: tuple[str, str] | None = None
         self._began = 0.0

@@ -76,6 +76,7 @@ class _Pipe:
         silence: float,
     ) -> None:
         self._connection, self._silence, self._left = connection, silence, limit
+        self._limit = limit
         self._parser = wire.Parser()
         self._input: Iterator[bytes] | None = None
         self._descriptor = input if isinstance(input, int) else None
@@ -194,7 +195,10 @@ class _Pipe:
         else:
             self._left -= len(frame.payload)
             if self._left < 0:
-                raise GuestError("the guest sent more than it may", hint="raise --max-size if that is right")
+                raise GuestError(
+                    f"the guest sent more than {self._limit} bytes, which is more than it may",
+                    hint="if that is right: a greater --max-size",
+                )
             self._take(frame.payload)
         self._owed += frame.cost
         if self._owed >= wire.GRANT:

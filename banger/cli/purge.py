@@ -166,10 +166,20 @@ def find_leftovers(paths: Paths, with_config: bool) -> list[str]:
         with contextlib.suppress(OSError):
             text = file.read_bytes()[: 1 << 20]
             if b"banger" in text:
-                lines.append(f"{file}: has a line that names banger; take it out")
+                lines.append(f"{file}: has a line that names banger; {_how_to_mend(file)}")
     if not with_config and paths.config[-1].exists():
         lines.append(f"{paths.config[-1]}: your settings; banger purge --config removes them too")
     return lines
+
+
+def _how_to_mend(file: Path) -> str:
+    from banger.cli.group import plugin_commands
+    from banger.cli.table import COMMANDS
+
+    is_ssh = file.parent.name == ".ssh"
+    if is_ssh and any(command.name == "ssh-config" for command in (*COMMANDS, *plugin_commands())):
+        return "banger ssh-config --uninstall"
+    return "take it out"
 
 
 def _print_plan(targets: list[Target], vms: list[str], leftovers: list[str]) -> None:

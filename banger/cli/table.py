@@ -14,6 +14,7 @@ COMMANDS = (
     Command("vm list", "list VMs", "banger.cli.vm:list_command"),
     Command("vm show", "show a VM", "banger.cli.vm:show"),
     Command("vm exec", "run a command in a running VM", "banger.cli.vm_exec:exec_command"),
+    Command("vm cp", "copy files to or from a VM", "banger.cli.cp:cp"),
     Command("vm logs", "print a VM's console", "banger.cli.vm:logs"),
     Command("ps", "list VMs", "banger.cli.vm:list_command"),
     Command("image pull", "get an image", "banger.cli.store:image_pull"),

@@ -10,9 +10,10 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from banger.cli.escape import Escape, SessionLeft
 from banger.errors import GuestError, NotFoundError
 from banger.guest import wire
 
@@ -20,6 +21,8 @@ from banger.guest import wire
 _STREAM = 1
 #: Exit statuses shells use for a command that cannot be run and one that is not there.
 _CANNOT_RUN, _NOT_THERE = 126, 127
+#: Seconds that saying goodbye may take.
+_LEAVE_SECONDS = 2.0
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -27,11 +30,13 @@ class Session:
     """One command's stream, from the connection to its exit status.
 
     :param raw: the remote side has a terminal and so do we: bytes pass as they are typed.
+    :param escape: the character that leaves such a session, followed by a dot; None: there is none.
     """
 
-    def __init__(self, connection: socket.socket, *, raw: bool) -> None:
+    def __init__(self, connection: socket.socket, *, raw: bool, escape: str | None = None) -> None:
         self._connection = connection
         self._raw = raw
+        self._escape = Escape(escape if raw else None)
         self._parser = wire.Parser()
         self._selector = selectors.DefaultSelector()
         self._window = wire.WINDOW
@@ -109,13 +114,24 @@ class Session:
             data = os.read(0, min(self._window, wire.MAX_PAYLOAD))
         except OSError:
             data = b""
-        if data:
-            frame = wire.Frame(wire.DATA, _STREAM, wire.STDIN, data)
+        typed = self._escape.feed(data)
+        if typed:
+            frame = wire.Frame(wire.DATA, _STREAM, wire.STDIN, typed)
             self._window -= frame.cost
             self._send(frame)
-        else:
+        elif not data:
             self._stdin_open = False
             self._send(wire.Frame(wire.EOF, _STREAM, wire.STDIN))
+        if self._escape.left:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Tell the guest that its process goes on without us, and end."""
+        self._send(wire.Frame(wire.CLOSE, _STREAM, wire.LEAVE))
+        self._connection.settimeout(_LEAVE_SECONDS)
+        with suppress(OSError):
+            self._connection.sendall(self._out)
+        raise SessionLeft("left")
 
     def _read_daemon(self) -> int | None:
         try:
@@ -138,7 +154,7 @@ class Session:
             if self._raw:
                 self._resize()
         elif frame.type == wire.DATA:
-            _write_all(2 if frame.flags == wire.STDERR else 1, frame.payload)
+            write_all(2 if frame.flags == wire.STDERR else 1, frame.payload)
             self._grant(frame)
         elif frame.type == wire.CREDIT:
             self._window += frame.credit
@@ -196,7 +212,8 @@ class Session:
             termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of it to a descriptor of ours, non-blocking ones included."""
     view = memoryview(data)
     while view:
         try:

@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 
-from banger.cli.client import Client, read_environment
+from banger.cli.client import Client
+from banger.cli.environment import collect_environment
+from banger.cli.escape import SessionLeft, check_escape
 from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
-from banger.cli.output import Progress, dim, say
+from banger.cli.output import Progress, say
 from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
+from banger.cli.vm_exec import command_options, run_in_vm, say_left, say_running
 from banger.errors import BangerError
 
 F = Callable[..., Any]
@@ -72,15 +75,16 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
 )
 @click.option("--rm", "remove", is_flag=True, help="delete the VM when the command ends")
 @click.option("-d", "--detach", is_flag=True, help="leave the VM running, run nothing")
-@click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
-@click.option("--user", "-u", help="user in the guest [root]")
-@click.option("--workdir", "-w", help="directory in the guest [the user's home]")
+@command_options
 def run(
     remove: bool,
     detach: bool,
     env: tuple[str, ...],
+    env_file: tuple[str, ...],
     user: str | None,
     workdir: str | None,
+    proxy: bool | None,
+    escape: str,
     wait: str | None,
     command: tuple[str, ...],
     **choices: Any,
@@ -95,7 +99,7 @@ def run(
     """
     if detach and (remove or command):
         raise click.UsageError("--detach goes with neither --rm nor a command")
-    environment = read_environment(env)
+    environment, character = collect_environment(env, env_file), check_escape(escape)
     prepare = plan_extensions(choices)
     if detach:
         detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
@@ -111,13 +115,23 @@ def run(
         progress.end()
         for port in describe_ports(detail["ports"]):
             say(f"published {port}")
-        from banger.cli.vm_exec import run_in_vm
-
         place = prepare(client, vm["id"])
-        command, workdir = wrap_command(place, command), workdir or place.workdir
         return run_in_vm(
-            client, vm["id"], command, env=environment, user=user, workdir=workdir, remove=remove
+            client,
+            vm["id"],
+            wrap_command(place, command),
+            env=environment,
+            user=user,
+            workdir=workdir or place.workdir,
+            remove=remove,
+            proxy=proxy,
+            escape=character,
         )
+    except SessionLeft:
+        assert vm is not None
+        say_left(client, vm["name"], command)
+        vm, remove, progress.vm_id = None, False, None
+        return 0
     finally:
         progress.end()
         _leave(client, progress, vm, remove)
@@ -131,9 +145,7 @@ def _leave(client: Client, progress: Progress, vm: dict[str, Any] | None, remove
     if progress.vm_id is not None and (remove or (vm is None and interrupted)):
         _delete(client, progress.vm_id)
     elif vm is not None:
-        name = vm["name"]
-        memory = vm["spec"]["memory_mib"]
-        say(dim(f"{name} is still running with {memory} MiB; delete it: banger vm delete {name}"))
+        say_running(client, vm["id"])
 
 
 def _delete(client: Client, reference: str) -> None:

@@ -23,6 +23,7 @@ from banger.daemon.context import OperationContext, OperationRecord, current_op
 from banger.daemon.openapi import describe
 from banger.daemon.services import Services
 from banger.errors import BangerError, NotFoundError, StaleDaemonError, UsageError
+from banger.host.caller import take_sent
 from banger.host.command import cancelled_operation
 from banger.model.command import Operation
 from banger.model.name import unknown_hint
@@ -85,6 +86,7 @@ async def _call(services: Services, request: Request) -> Response:
         if notice:
             headers["Banger-Notice"] = notice
         operation = _resolve(services, name)
+        take_sent(request.headers.get("banger-caller"))
         params = await _read_params(request, operation)
         task = asyncio.create_task(_run(services, operation, params, record))
         services.tasks.add(task)

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds a VMM gets to end by itself once its guest was told to power off, unless the caller says otherwise.
 STOP_TIMEOUT = 30.0
+#: Seconds a guest gets to answer that it will power off, and to write its disks out when its init did not.
+_ASK_TIMEOUT, _WRITE_TIMEOUT = 5.0, 10.0
 
 
 def resolve_vm(services: Services, reference: str) -> Vm:
@@ -158,8 +160,13 @@ def _ask_to_end(op: OperationContext, vm: Vm, timeout: float) -> None:
         return
     quiesce_steps(services.registries.all_steps(), handles, undo_factory(services, vm))
     op.progress("stop", "asking the guest to power off")
-    if _power_off(services, vm):
-        _wait_ended(op, vm, timeout)
+    if timeout > 0 and _ask_guest(services, vm) and _wait_ended(op, vm, timeout):
+        return
+    op.progress("stop", "writing out what the guest holds, then ending it")
+    written = _ask_guest(services, vm, now=True) and _wait_ended(op, vm, _WRITE_TIMEOUT)
+    reason = f"did not power off within {timeout:g} s" if timeout else "was not waited for"
+    rest = "its disks were written out" if written else "what it had not written to its disks is lost"
+    op.event("notice", text=f"'{vm.name}' {reason} and was ended: {rest}")
 
 
 def _give_up_stop(services: Services, vm_id: str) -> None:
@@ -216,23 +223,30 @@ def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
     return vm
 
 
-def _power_off(services: Services, vm: Vm) -> bool:
+def _ask_guest(services: Services, vm: Vm, *, now: bool = False) -> bool:
+    """Ask the guest to power off, through its init or, ``now``, through its kernel; tell whether it agreed."""
     guest = LoopGuest(services.loop, services.guests, vm.id, vm_paths(services, vm).channel)
     try:
-        guest.request("poweroff", timeout=5)
+        guest.request("poweroff", timeout=_ASK_TIMEOUT, now=now)
     except BangerError as error:
         log.warning("the guest of %s could not be asked to power off: %s", vm.name, error)
         return False
     return True
 
 
-def _wait_ended(op: OperationContext, vm: Vm, timeout: float) -> None:
-    """Wait until the VM's process is gone, bounded; polling, because it need not be our child."""
+def _wait_ended(op: OperationContext, vm: Vm, timeout: float) -> bool:
+    """Wait until the VM's process is gone, bounded; polling, because it need not be our child.
+
+    True also when somebody else takes the VM down meanwhile.
+    """
     services = op.services
     handles = open_handles(services, vm)
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline and running_process(services, vm, handles) is not None:
+    while running_process(services, vm, handles) is not None:
+        if time.monotonic() >= deadline:
+            return False
         op.check_cancelled()
         if (now := services.database.vm(vm.id)) is None or now.state is not VmState.STOPPING:
-            return
+            return True
         time.sleep(0.02)
+    return True

@@ -131,7 +131,8 @@ class Streams:
             ended = down.done() and not isinstance(down.exception(), ConnectionError)
             if not ended:
                 log.info("the client of %s went away", ticket.name)
-                if ticket.abandoned is not None:
+                left = up.done() and up.exception() is None and up.result()
+                if ticket.abandoned is not None and not left:
                     ticket.abandoned()
             if ended:
                 down.result()
@@ -144,13 +145,17 @@ class Streams:
             await stream.close()
 
 
-async def _client_to_guest(reader: asyncio.StreamReader, stream: GuestStream) -> None:
+async def _client_to_guest(reader: asyncio.StreamReader, stream: GuestStream) -> bool:
+    """Pass frames on until the client ends; return whether it said that it would."""
+    closed = False
     parser = wire.Parser(wire.FROM_HOST - {wire.OPEN})
     while data := await reader.read(65536):
         for frame in parser.feed(data):
             if frame.stream != CLIENT_STREAM:
                 raise UsageError(f"the client spoke on stream {frame.stream}; it has {CLIENT_STREAM} only")
             await stream.send_frame(frame)
+            closed = frame.type == wire.CLOSE
+    return closed
 
 
 async def _guest_to_client(stream: GuestStream, writer: asyncio.StreamWriter) -> None:

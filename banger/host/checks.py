@@ -7,6 +7,7 @@ import shutil
 
 from banger.config.paths import find_paths
 from banger.host.command import PACKAGES, Commands
+from banger.host.logout import LOGOUT
 from banger.model.check import Check, CheckResult, CheckStatus
 from banger.model.size import format_bytes
 
@@ -51,4 +52,5 @@ CHECKS = (
     Check("machine", check_machine),
     Check("disk tools", check_disk_tools),
     Check("disk space", check_space),
+    LOGOUT,
 )

@@ -31,7 +31,7 @@ enter() {
 # state PATH HEAD BRANCH TREE: what a prepare would meet there.
 state() {
     if [ ! -e "$1" ] && [ ! -L "$1" ]; then echo absent; return; fi
-    if [ -d "$1" ] && [ -z "$(ls -A -- "$1" | head -c 1)" ]; then echo absent; return; fi
+    if [ -d "$1" ] && [ -z "$(find "$1" -mindepth 1 -maxdepth 1 -print | head -c 1)" ]; then echo absent; return; fi
     [ -d "$1/.git" ] || { echo foreign; return; }
     cd -- "$1"
     [ ! -e .git/banger-preparing ] || { echo partial; return; }

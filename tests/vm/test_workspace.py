@@ -189,6 +189,7 @@ def test_a_workspace_outlives_a_stop(banger: Home, repo: Path, vm: str) -> None:
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(banger: Home, repo: Path, vm: str) -> None:
+    banger.exec(vm, "rm", "-f", "/usr/local/bin/git")
     (repo / "large").write_bytes(os.urandom(4 << 20))
     git(repo, "add", "large")
     before = fingerprint(repo)

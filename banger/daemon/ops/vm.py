@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from banger.daemon.background import run_in_background
 from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import (
@@ -22,7 +21,7 @@ from banger.daemon.lifecycle import (
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
-from banger.errors import BangerError, ConflictError, NotFoundError, PluginError, UsageError
+from banger.errors import BangerError, NotFoundError, PluginError
 from banger.guest.wire import clean_text
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
@@ -32,9 +31,6 @@ from banger.store.handles import Handles
 _SYSTEM_TIMEOUT = 120.0
 #: Bytes of a console that one call returns.
 _LOG_LIMIT = 1024 * 1024
-
-#: The locale of commands unless the caller sends one: every Debian since 12 has it.
-_LANG = "C.UTF-8"
 
 VmReference = Annotated[
     str, Field(min_length=1, max_length=80, description="name, id, or the first digits of one")
@@ -278,58 +274,6 @@ def logs(op: OperationContext, params: VmLogsParams) -> VmLogs:
     return VmLogs(text=text, next=begin + len(data), size=size, running=running)
 
 
-class ExecOpenParams(VmParams):
-    """A command to run in a VM; answered with a token for ``stream.sock``.
-
-    ``remove``: delete the VM when the client goes away before the command ended.
-    """
-
-    argv: tuple[str, ...] = Field(min_length=1, max_length=4096)
-    env: dict[str, str] = Field(default_factory=dict, max_length=1024)
-    cwd: str | None = Field(default=None, max_length=4096)
-    user: str | None = Field(default=None, max_length=256)
-    tty: bool = False
-    rows: int = Field(default=24, ge=1, le=65535)
-    columns: int = Field(default=80, ge=1, le=65535)
-    remove: bool = False
-
-
-class StreamToken(BaseModel):
-    """Good for one connection to ``socket`` within ten seconds: send ``BANGER/1 <token>`` and a newline."""
-
-    token: str
-    socket: str
-    vm: str
-
-
-async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken:
-    """Prepare a command's stream."""
-    services = op.services
-    vm = resolve_vm(services, params.vm)
-    if vm.state is not VmState.RUNNING:
-        raise ConflictError(f"'{vm.name}' is {vm.state}, not running", hint=f"banger vm start {vm.name}")
-    if not params.argv[0]:
-        raise UsageError("the command's name is empty", hint="banger vm exec VM -- COMMAND")
-    request: dict[str, Any] = {
-        "op": "exec",
-        "argv": list(params.argv),
-        "env": {"LANG": _LANG, **params.env},
-        "tty": params.tty,
-        "rows": params.rows,
-        "cols": params.columns,
-    }
-    request |= {
-        key: value for key, value in (("cwd", params.cwd), ("user", params.user)) if value is not None
-    }
-    abandoned = (lambda: _remove_abandoned(op, vm)) if params.remove else None
-    token = services.streams.issue(vm.id, vm_paths(services, vm).channel, "vm.exec", request, abandoned)
-    return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
-
-
-def _remove_abandoned(op: OperationContext, vm: Vm) -> None:
-    run_in_background(op.services, delete_vm, op, vm.id)
-
-
 class Empty(_Params):
     """Nothing."""
 
@@ -351,5 +295,4 @@ OPERATIONS = [
     Operation("vm.show", "show a VM", VmParams, VmDetail, show),
     Operation("vm.plan", "the steps of a VM's start", VmParams, VmPlan, plan),
     Operation("vm.logs", "a VM's console", VmLogsParams, VmLogs, logs),
-    Operation("vm.exec.open", "prepare a command's stream", ExecOpenParams, StreamToken, open_exec),
 ]

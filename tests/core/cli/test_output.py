@@ -41,11 +41,14 @@ def test_colour_is_only_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TERM", "xterm")
     assert red("x", io.StringIO()) == "x"
     assert red("x", Terminal()) == "\x1b[31mx\x1b[0m"
-    monkeypatch.setenv("TERM", "dumb")
-    assert red("x", Terminal()) == "x"
+    for without in ("dumb", ""):
+        monkeypatch.setenv("TERM", without)
+        assert red("x", Terminal()) == "x"
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     assert red("x", Terminal()) == "x"
+    monkeypatch.setenv("NO_COLOR", "")  # as good as not set, says no-color.org
+    assert red("x", Terminal()) == "\x1b[31mx\x1b[0m"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,23 @@ def test_no_socket_becomes_a_standard_stream(lab: None) -> None:
     """With its output closed, a program's next descriptor is number 1: the daemon would be sent what is printed."""
     done = shell("banger vm list --json >&-")
     assert done.returncode == 1 and "the output cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (0, 0), (65535, 65535)])
+@pytest.mark.parametrize("words", ["--help", "vm list", "config show", "image pull no-such-image"])
+def test_absurd_windows_change_no_status(lab: None, rows: int, columns: int, words: str) -> None:
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (rows, columns))
+    command = [sys.executable, "-m", "banger", *words.split()]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while piece := os.read(ours, 65536):
+                shown += piece
+    os.close(ours)
+    assert process.wait(60) == (1 if "no-such-image" in words else 0), shown
+    assert b"Traceback" not in shown and b"internal error" not in shown
 
 
 def test_full_disk_is_named(banger_dirs: BangerDirs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ import pytest
 import banger
 from banger.build import agent_info, build_info
 from banger.cli.version import describe_build, describe_drift
+from banger.daemon.starts import vm_paths
+from banger.daemon.takedown import save_vm
 from banger.guest.initramfs import agent_binary
+from banger.model.vm import VmState
 from banger.testing.pytest_plugin import BangerDirs, MakeApp, RunCli
+from banger.testing.samples import sample_image, sample_kernel
+from tests.core.daemon.paper_lab import CONFIG, make_lab
 
 OURS = {"version": "1.0", "commit": "a" * 12, "built_at": "unknown"}
 
@@ -43,6 +49,37 @@ def test_agents_build_is_read_out_of_its_file(tmp_path: Path) -> None:
     assert set(agent_info(tmp_path / "agent").values()) == {"unknown"}
     with pytest.raises(OSError, match="No such file"):
         agent_info(tmp_path / "none")
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_agent_of_a_running_vm_is_asked(
+    banger_app: MakeApp, run_cli: RunCli, tmp_path: Path, other: bool
+) -> None:
+    """The real agent, outside a VM; another build is a copy of its file with another commit in it."""
+    app = banger_app(make_lab(), builtin=["core"], config=CONFIG)
+    app.services.database.add_image(sample_image())
+    app.services.database.add_kernel(sample_kernel())
+    app.call("vm.create", {"name": "otter", "start": False})
+    (vm,) = app.services.database.vms()
+    save_vm(app.services, vm, state=VmState.RUNNING)
+    channel = vm_paths(app.services, vm).channel
+    channel.parent.mkdir(parents=True)
+    agent, commit = tmp_path / "agent", agent_info(agent_binary())["commit"]
+    given = commit[::-1] if other else commit
+    agent.write_bytes(agent_binary().read_bytes().replace(commit.encode(), given.encode()))
+    agent.chmod(0o755)
+    with subprocess.Popen([agent, "--listen", channel]) as process:
+        try:
+            while not channel.exists():
+                assert process.poll() is None
+            told = json.loads(run_cli("version", "--json").stdout)
+            status = run_cli("daemon", "status")
+        finally:
+            process.terminate()
+    assert [(found["vm"], found["commit"], found["drift"]) for found in told["agents"]] == [
+        ("otter", given, other)
+    ]
+    assert ("note: the agent in otter is" in status.stderr) is other and len(told["drift"]) == other
 
 
 def test_drift_is_named_part_by_part() -> None:
