@@ -42,7 +42,6 @@ COMMANDS = (
 #: What the groups are for.
 GROUPS = {
     "vm": "virtual machines",
-    "workspace": "repositories in VMs",
     "image": "root file systems VMs start from",
     "kernel": "kernels VMs boot",
     "daemon": "the process in the background",
