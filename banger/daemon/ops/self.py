@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +18,8 @@ from banger.daemon.starts import open_handles, vm_paths
 from banger.errors import BangerError, ConflictError, UsageError
 from banger.guest.channel import AgentInfo
 from banger.guest.initramfs import agent_binary
-from banger.model.check import Check, CheckStatus
+from banger.host.diagnosis import run_checks
+from banger.model.check import CheckStatus
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
 
@@ -296,22 +298,8 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
             found += [(owned.plugin, check) for check in owned.value.checks]
     lines = [_plugin_line(failed.found.name, failed.reason, failed.hint) for failed in _failed(op)]
     lines += _orphan_lines(op)
-    lines += [_run_check(op, plugin, check) for plugin, check in found]
+    lines += [CheckLine(**asdict(finding)) for finding in run_checks(op.services.commands, found)]
     return Diagnosis(checks=tuple(lines), ok=all(line.status is not CheckStatus.FAIL for line in lines))
-
-
-def _run_check(op: OperationContext, plugin: str, check: Check) -> CheckLine:
-    def line(status: CheckStatus, detail: str, hint: str | None) -> CheckLine:
-        return CheckLine(name=check.name, status=status, detail=detail, hint=hint, plugin=plugin)
-
-    try:
-        result = check.run(op.services.commands)
-        return line(result.status, result.detail, result.hint)
-    except BangerError as error:
-        return line(CheckStatus.FAIL, error.message, error.hint)
-    except Exception as error:
-        said = " ".join(str(error).split())[:200]
-        return line(CheckStatus.FAIL, f"the check itself failed: {said}", f"report it to plugin {plugin}")
 
 
 def _failed(op: OperationContext) -> list[Any]:
