@@ -31,14 +31,14 @@ def ssh_command(user: str | None, vm: str, command: tuple[str, ...]) -> int:
     program = shutil.which("ssh")
     if program is None:
         raise HostError("ssh is not installed", hint="sudo apt install openssh-client; or: banger vm exec")
-    setup = Client().call("vm.ssh.prepare", {"vm": vm})
+    client = Client()
+    setup = client.call("vm.ssh.prepare", {"vm": vm})
     login = ["-l", user] if user else []
     status = _run([program, "-F", setup["config"], *login, setup["host"], *command])
     if not command and sys.stderr.isatty():
-        from banger.cli.output import dim, say
+        from banger.cli.vm_exec import say_running
 
-        name, memory = setup["vm"], setup["memory_mib"]
-        say(dim(f"{name} is still running with {memory} MiB; delete it: banger vm delete {name}"))
+        say_running(client, setup["vm"])
     return status
 
 

@@ -25,6 +25,7 @@ PACKAGES = {
     "debugfs": "e2fsprogs",
     "dpkg-deb": "dpkg",
     "e2fsck": "e2fsprogs",
+    "git": "git",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "newuidmap": "uidmap",

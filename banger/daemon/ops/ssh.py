@@ -68,7 +68,6 @@ class SshSetup(BaseModel):
     config: str
     host: str | None = None
     vm: str | None = None
-    memory_mib: int | None = None
 
 
 class SshOpenParams(BaseModel):
@@ -87,7 +86,7 @@ def prepare(op: OperationContext, params: SshParams) -> SshSetup:
         return SshSetup(config=str(files.config))
     vm = _running(op.services, params.vm)
     _pin(op.services, vm)
-    return SshSetup(config=str(files.config), host=f"{vm.name}.vm", vm=vm.name, memory_mib=vm.spec.memory_mib)
+    return SshSetup(config=str(files.config), host=f"{vm.name}.vm", vm=vm.name)
 
 
 async def open_ssh(op: OperationContext, params: SshOpenParams) -> StreamToken:
