@@ -172,9 +172,12 @@ def _hides_ours(name: str) -> bool:
     return any(f"{name} " == f"{ours} "[: len(name) + 1] or name.startswith(f"{ours} ") for ours in _CORE)
 
 
-def make_cli() -> click.Group:
-    """Return the root command."""
-    commands = [*COMMANDS, *plugin_commands()]
+def make_cli(declared: Iterable[Command] | None = None) -> click.Group:
+    """Return the root command.
+
+    :param declared: what plugins declare; what the daemon wrote down of it when not given.
+    """
+    commands = [*COMMANDS, *(plugin_commands() if declared is None else declared)]
     known = {command.name: command for command in commands}
     aliases = {alias: known[full] for alias, full in ALIASES.items() if full in known and alias not in known}
     root = LazyGroup("", commands, "A disposable Linux machine of your own with one command.", aliases)

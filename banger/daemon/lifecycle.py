@@ -28,6 +28,7 @@ from banger.daemon.takedown import (
 )
 from banger.daemon.watch import watch_vmm
 from banger.errors import BangerError, CancelledError, ConflictError, NotFoundError, StoreError
+from banger.host.ssh import SshFiles
 from banger.model.name import make_vm_name, unknown_hint
 from banger.model.vm import Vm, VmState
 from banger.start.run import missing_step, quiesce_steps, remove_steps, undo_steps
@@ -243,6 +244,7 @@ def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
         remove_tree(paths.sockets)
         remove_tree(paths.directory)
         services.database.delete_vm(vm.id)
+    SshFiles(services.paths.state / "ssh").forget(f"{vm.name}.vm")
     if was_up:
         services.plugins.emit("vm_stopped", vm, log_event)
     services.plugins.emit("vm_deleted", vm, log_event)
