@@ -54,11 +54,11 @@ class VmChoices(Sizes):
     """What the caller asked for; None means: decide for me."""
 
     name: str | None = None
-    image: str | None = None
-    kernel: str | None = None
-    vmm: str | None = None
+    image: str | None = Field(default=None, min_length=1)
+    kernel: str | None = Field(default=None, min_length=1)
+    vmm: str | None = Field(default=None, min_length=1)
     accel: Literal["auto", "kvm", "tcg"] = "auto"
-    network: str | None = None
+    network: str | None = Field(default=None, min_length=1)
     publish: tuple[str, ...] = Field(default=(), max_length=64)
     with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
     without: tuple[str, ...] = Field(default=(), max_length=64)
