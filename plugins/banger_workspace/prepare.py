@@ -132,9 +132,7 @@ def _bring(
     pack = _pack(repository, wanted.mode, known if same else None)
     commit = _counted(pack or (), progress, "commit")
     guest.ask("receive", repository.object_format, "empty" if pack is None else "pack", input=commit)
-    files = _counted(
-        _fill_input(found), progress, f"files, {len(found.changes.sent)} that differ from the commit"
-    )
+    files = _counted(_fill_input(found), progress, "files")
     tree = guest.oid(guest.ask("fill", *_fill_arguments(found), input=files))
     return {
         "guest_path": wanted.guest_path,
