@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from banger.model.vmm import Vmm as Vmm
     from banger.model.vmm import VmmFeatures as VmmFeatures
     from banger.model.vmm import VmmProbe as VmmProbe
+    from banger.model.vmm import VmmStatus as VmmStatus
     from banger.start.context import StartContext as StartContext
     from banger.start.context import UndoContext as UndoContext
     from banger.start.context import VmPaths as VmPaths
@@ -109,7 +110,7 @@ _HOMES = {
     "banger.model.network": "GuestInterface HostForward NetAttachment NetworkMode QemuUser Tap",
     "banger.model.source": "ImageSource KernelSource PullContext PulledImage PulledKernel",
     "banger.model.vm": "PublishedPort Vm VmSpec VmState",
-    "banger.model.vmm": "Drive LaunchPlan LaunchSpec Vmm VmmFeatures VmmProbe",
+    "banger.model.vmm": "Drive LaunchPlan LaunchSpec Vmm VmmFeatures VmmProbe VmmStatus",
     "banger.start.context": "StartContext UndoContext VmPaths",
     "banger.start.step": "MILESTONES StartStep",
 }

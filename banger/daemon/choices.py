@@ -30,24 +30,15 @@ _MOST_DISK = 16 * 1024 * 1024
 _NETWORKS = ("bridge", "user")
 
 
-class VmChoices(BaseModel):
-    """What the caller asked for; None means: decide for me. Sizes are MiB or text like ``2G``."""
+class Sizes(BaseModel):
+    """How large a VM is. Sizes are MiB or text like ``2G``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str | None = None
-    image: str | None = None
-    kernel: str | None = None
     vcpu: int | None = None
     memory: int | None = None
     disk_size: int | None = None
     overlay_size: int | None = None
-    vmm: str | None = None
-    accel: Literal["auto", "kvm", "tcg"] = "auto"
-    network: str | None = None
-    publish: tuple[str, ...] = Field(default=(), max_length=64)
-    with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
-    without: tuple[str, ...] = Field(default=(), max_length=64)
 
     @field_validator("memory", "disk_size", "overlay_size", mode="before")
     @classmethod
@@ -57,6 +48,20 @@ class VmChoices(BaseModel):
         except UsageError as error:
             flag = str(info.field_name).replace("_", "-")
             raise UsageError(f"--{flag}: {error.message}", hint=error.hint) from error
+
+
+class VmChoices(Sizes):
+    """What the caller asked for; None means: decide for me."""
+
+    name: str | None = None
+    image: str | None = Field(default=None, min_length=1)
+    kernel: str | None = Field(default=None, min_length=1)
+    vmm: str | None = Field(default=None, min_length=1)
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+    network: str | None = Field(default=None, min_length=1)
+    publish: tuple[str, ...] = Field(default=(), max_length=64)
+    with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
+    without: tuple[str, ...] = Field(default=(), max_length=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,12 @@ def _check_vcpu(vcpu: int) -> None:
         raise HostError(
             f"{vcpu} vcpu on {host_cpus()} processors would crawl", hint=f"--vcpu {host_cpus()} or fewer"
         )
+
+
+def check_shape(spec: VmSpec) -> None:
+    """Raise unless this host can run a machine of these sizes."""
+    _check_vcpu(spec.vcpu)
+    _check_sizes(spec)
 
 
 def _check_sizes(spec: VmSpec) -> None:

@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonS
 from banger.daemon.background import run_in_background
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import delete_vm, resolve_vm
-from banger.daemon.ops.vm import VmParams
+from banger.daemon.ops.vm import VmParams, check_runs
 from banger.daemon.starts import vm_paths
-from banger.errors import ConflictError, UsageError
+from banger.errors import UsageError
 from banger.host.caller import find_proxies
 from banger.model.command import Operation
-from banger.model.vm import Vm, VmState
+from banger.model.vm import Vm
 
 #: The locale of commands unless the caller sends one: every Debian since 12 has it.
 _LANG = "C.UTF-8"
@@ -125,8 +125,7 @@ def _open_copy(op: OperationContext, params: CopyOpenParams, what: str) -> Strea
 
 def _running_vm(op: OperationContext, reference: str) -> Vm:
     vm = resolve_vm(op.services, reference)
-    if vm.state is not VmState.RUNNING:
-        raise ConflictError(f"'{vm.name}' is {vm.state}, not running", hint=f"banger vm start {vm.name}")
+    check_runs(op.services, vm)
     return vm
 
 

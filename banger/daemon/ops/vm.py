@@ -12,7 +12,6 @@ from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import (
     STOP_TIMEOUT,
     delete_vm,
-    kill_vm,
     reserve,
     resolve_vm,
     start_vm,
@@ -21,7 +20,7 @@ from banger.daemon.lifecycle import (
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
-from banger.errors import BangerError, NotFoundError, PluginError
+from banger.errors import BangerError, ConflictError, NotFoundError, PluginError
 from banger.guest.wire import clean_text
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
@@ -86,9 +85,10 @@ class VmDetail(BaseModel):
 
 
 class VmList(BaseModel):
-    """Every VM, oldest first."""
+    """Every VM, oldest first. ``statuses``: VM id -> what its VMM says, for those that run and yet do not go on."""
 
     vms: tuple[Vm, ...]
+    statuses: dict[str, str] = {}
 
 
 class VmStopParams(VmParams):
@@ -139,7 +139,7 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
     if params.start:
         try:
             vm = start_vm(op, vm.id, first=True)
-            vm = _wait_system(op, vm, params.wait)
+            vm = wait_system(op, vm, params.wait)
             op.check_cancelled()
         except Exception as error:
             if op.cancelled() or params.remove:
@@ -159,10 +159,10 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
 def start(op: OperationContext, params: VmStartParams) -> VmDetail:
     """Start a VM that is not running."""
     vm = start_vm(op, resolve_vm(op.services, params.vm).id)
-    return detail(op, _wait_system(op, vm, params.wait))
+    return detail(op, wait_system(op, vm, params.wait))
 
 
-def _wait_system(op: OperationContext, vm: Vm, wait: str) -> Vm:
+def wait_system(op: OperationContext, vm: Vm, wait: str) -> Vm:
     """Wait for the init's default target where that was asked for, and write down how long it took."""
     if wait != "system":
         return vm
@@ -191,11 +191,6 @@ def stop(op: OperationContext, params: VmStopParams) -> VmDetail:
     return detail(op, stop_vm(op, resolve_vm(op.services, params.vm).id, timeout=params.timeout))
 
 
-def kill(op: OperationContext, params: VmParams) -> VmDetail:
-    """End a VM at once."""
-    return detail(op, kill_vm(op, resolve_vm(op.services, params.vm).id))
-
-
 def delete(op: OperationContext, params: VmDeleteParams) -> VmDetail:
     """Delete a VM, its disks and everything it holds."""
     vm = delete_vm(op, resolve_vm(op.services, params.vm).id, force=params.force)
@@ -204,7 +199,10 @@ def delete(op: OperationContext, params: VmDeleteParams) -> VmDetail:
 
 def list_vms(op: OperationContext, _: BaseModel) -> VmList:
     """List every VM."""
-    return VmList(vms=tuple(op.services.database.vms()))
+    statuses = {
+        vm_id: status.state for vm_id, status in dict(op.services.statuses).items() if not status.runs
+    }
+    return VmList(vms=tuple(op.services.database.vms()), statuses=statuses)
 
 
 def show(op: OperationContext, params: VmParams) -> VmDetail:
@@ -214,7 +212,8 @@ def show(op: OperationContext, params: VmParams) -> VmDetail:
     vmm = op.services.registries.vmms.get(vm.spec.vmm)
     if found.pid is None or vmm is None or vmm.status is None:
         return found
-    return found.model_copy(update={"status": vmm.status(vm_paths(op.services, vm).sockets)})
+    status = op.services.statuses.get(vm.id) or vmm.status(vm_paths(op.services, vm).sockets)
+    return found.model_copy(update={"status": status.words})
 
 
 def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
@@ -249,6 +248,15 @@ def _process_of(services: Services, vm: Vm, handles: Handles) -> int | None:
         return running_process(services, vm, handles)
     except PluginError:
         return None
+
+
+def check_runs(services: Services, vm: Vm) -> None:
+    """Raise ConflictError unless the VM runs and goes on."""
+    if vm.state is not VmState.RUNNING:
+        raise ConflictError(f"'{vm.name}' is {vm.state}, not running", hint=f"banger vm start {vm.name}")
+    status = services.statuses.get(vm.id)
+    if status is not None and not status.runs:
+        raise ConflictError(f"'{vm.name}' is {status.words}", hint=f"{status.remedy} {vm.name}")
 
 
 def plan(op: OperationContext, params: VmParams) -> VmPlan:
@@ -289,7 +297,6 @@ OPERATIONS = [
     ),
     Operation("vm.start", "start a VM", VmStartParams, VmDetail, start),
     Operation("vm.stop", "stop a VM through its init", VmStopParams, VmDetail, stop),
-    Operation("vm.kill", "end a VM at once", VmParams, VmDetail, kill),
     Operation("vm.delete", "delete a VM and its disks", VmDeleteParams, VmDetail, delete),
     Operation("vm.list", "list VMs", Empty, VmList, list_vms),
     Operation("vm.show", "show a VM", VmParams, VmDetail, show),
