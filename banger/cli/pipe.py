@@ -48,7 +48,7 @@ def run_piped(
     silence: float = 600.0,
     env: dict[str, str] | None = None,
 ) -> Ended:
-    """Run a command in a VM to its end.
+    """Run a command in a VM, as its root, to its end.
 
     :param input: what it reads; asked for the next piece only when the guest has room. A descriptor is watched instead,
         for two programs that talk to each other.
@@ -59,7 +59,7 @@ def run_piped(
     """
     from banger.cli.terminal import open_stream
 
-    answer = client.call("vm.exec.open", {"vm": vm, "argv": list(argv), "env": env or {}})
+    answer = client.call("vm.exec.open", {"vm": vm, "argv": list(argv), "env": env or {}, "user": "root"})
     with open_stream(answer["socket"], answer["token"]) as connection:
         return _Pipe(connection, input, take, limit, silence).run()
 

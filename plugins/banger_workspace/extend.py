@@ -59,7 +59,8 @@ def _plan_run(choices: MutableMapping[str, Any]) -> Callable[[Client, str], Plac
         say(notice)
 
     def work(client: Client, vm: str) -> Place:
-        return Place(bring(client, vm, found)["guest_path"], WRAPPER)
+        # Read once more: making the VM may have taken a while.
+        return Place(bring(client, vm, read_repository(found.wanted))["guest_path"], WRAPPER)
 
     return work
 
@@ -79,8 +80,10 @@ def wanted_from(path: str, taken: MutableMapping[Any, Any]) -> Any:
     )
 
 
-def _plan_exec(choices: MutableMapping[str, Any]) -> Callable[[Client, str], Place]:
+def _plan_exec(choices: MutableMapping[str, Any]) -> Callable[[Client, str], Place] | None:
     guest_path, again = choices.pop("guest_path"), choices.pop("auto_prepare")
+    if guest_path is None and click.get_current_context().params.get("user") not in (None, "root", "0"):
+        return None  # the workspace is root's
 
     def work(client: Client, vm: str) -> Place:
         from banger_workspace.exec import find_place

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from banger.api import HostCommands, HostError, UsageError, clean
 
@@ -46,12 +47,15 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
 class Git:
-    """Git in one directory."""
+    """Git in one directory.
 
-    def __init__(self, directory: str) -> None:
-        self.directory = directory
-        self._commands = HostCommands()
+    :param more: variables added to its environment.
+    """
+
+    directory: str
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def argv(self, *words: str, settings: Sequence[str] = ()) -> list[str]:
         """Return a command line with the safe settings."""
@@ -83,8 +87,13 @@ class Git:
 
     def _run(self, words: Sequence[str], input: bytes | None) -> tuple[bytes | None, bytes]:
         with tempfile.TemporaryFile() as file:
-            done = self._commands.run(
-                self.argv(*words), timeout=TIMEOUT, input=input, stdout=file, env=environment(), check=False
+            done = HostCommands().run(
+                self.argv(*words),
+                timeout=TIMEOUT,
+                input=input,
+                stdout=file,
+                env=environment(**self.more),
+                check=False,
             )
             if done.status != 0:
                 return None, done.stderr
@@ -98,7 +107,7 @@ class Git:
 
         :raises HostError: it failed.
         """
-        program = self._commands.resolve("git")
+        program = HostCommands().resolve("git")
         with tempfile.TemporaryFile() as questions, tempfile.TemporaryFile() as errors:
             questions.write(input)
             questions.seek(0)
@@ -107,7 +116,7 @@ class Git:
                 stdin=questions,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**_base(), **environment()},
+                env={**_base(), **environment(**self.more)},
                 start_new_session=True,
             )
             try:

@@ -86,6 +86,7 @@ fill() {
     fi
     if command -v mise >/dev/null 2>&1; then mise trust -q . >/dev/null 2>&1 || true; fi
     tree=$(snapshot)
+    git update-ref refs/banger/prepared "$tree" # so that no gc takes it away
     if [ "$2" = yes ]; then
         find . -path ./.git -prune -o ! -type l -exec chmod a-w -- {} +
     fi

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from banger.api import Client
     from banger_workspace.guest import Guest
 
+#: Bytes between two figures on the screen.
+_SHOWN = 1024 * 1024
 #: Where a repository arrives unless something else is said.
 GUEST_PATH = "/root/repo"
 
@@ -128,16 +130,10 @@ def _bring(
     known = before["head"] if before is not None and there in ("clean", "changed") else None
     same = before is not None and before["mode"] == wanted.mode
     pack = _pack(repository, wanted.mode, known if same else None)
-    progress({"event": "stage", "stage": "commit", "detail": repository.top})
-    guest.ask("receive", repository.object_format, "empty" if pack is None else "pack", input=pack or ())
-    progress(
-        {
-            "event": "stage",
-            "stage": "files",
-            "detail": f"{len(found.changes.sent)} that differ from the commit",
-        }
-    )
-    tree = guest.oid(guest.ask("fill", *_fill_arguments(found), input=_fill_input(found)))
+    commit = _counted(pack or (), progress, "commit")
+    guest.ask("receive", repository.object_format, "empty" if pack is None else "pack", input=commit)
+    files = _counted(_fill_input(found), progress, "files")
+    tree = guest.oid(guest.ask("fill", *_fill_arguments(found), input=files))
     return {
         "guest_path": wanted.guest_path,
         "source": repository.top,
@@ -151,6 +147,18 @@ def _bring(
         "own_branch": wanted.branch,
         "from_ref": wanted.from_ref,
     }
+
+
+def _counted(pieces: Iterable[bytes], progress: Progress, stage: str) -> Iterator[bytes]:
+    """Pass pieces on, with how many bytes they were on the screen."""
+    done = shown = 0
+    progress({"event": "stage", "stage": stage})
+    for piece in pieces:
+        yield piece
+        done += len(piece)
+        if done - shown >= _SHOWN:
+            shown = done
+            progress({"event": "stage", "stage": stage, "done": done})
 
 
 def _check_place(guest: Guest, before: dict[str, Any] | None, force: bool) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from banger.api import ConflictError, GuestError, HostCommands, HostError, UsageError, clean
 from banger_workspace.git import Git, environment, printable
+from banger_workspace.incoming import open_incoming
 from banger_workspace.refs import find_conflicts, parse_branches
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _SETTINGS = (
     "protocol.version=0",
     "fetch.fsckObjects=true",
     "transfer.fsckObjects=true",
-    # A pack that is refused leaves nothing; loose objects would be there before they are checked.
+    # One pack, which is admitted or not.
     "fetch.unpackLimit=1",
     "transfer.unpackLimit=1",
     "fetch.writeCommitGraph=false",
@@ -40,7 +41,7 @@ _SETTINGS = (
 )
 _OPTIONS = (
     *("--no-tags", "--no-recurse-submodules", "--no-auto-maintenance", "--no-write-fetch-head"),
-    *("--no-prune", "--atomic", "--quiet", "--refmap="),
+    *("--no-prune", "--quiet", "--refmap="),
 )
 
 
@@ -100,14 +101,19 @@ def pull_branches(
             f"these names clash with other branches, or with each other: {', '.join(map(printable, clashing[:5]))}",
             hint="rename them in the guest, delete the old ones here (git branch -D), or choose: --branch NAME",
         )
-    if chosen:
-        _fetch(
-            git,
-            guest,
-            [f"+refs/heads/{name}:refs/heads/{prefix}/{name}" for name in chosen],
-            max_size,
-            max_objects,
-        )
+    moving = {
+        target: branches[name]
+        for name, target in zip(chosen, targets, strict=True)
+        if before.get(target) != branches[name]
+    }
+    if moving:
+        _check_not_checked_out(git, set(moving))
+        with open_incoming(git) as incoming:
+            checked = replace(git, more=incoming.environment)
+            _fetch(checked, guest, [f"refs/heads/{name}" for name in chosen], max_size, max_objects)
+            _check_connected(checked, list(moving.values()))
+            incoming.admit()
+        _move(git, moving, before)
     after = _existing(git)
     taken = (
         Taken(name, after[name], _describe(git, before.get(name), after[name]))
@@ -131,11 +137,47 @@ def _describe(git: Git, old: str | None, new: str) -> str:
     return "updated" if git.ask("merge-base", "--is-ancestor", old, new) is not None else "rewritten"
 
 
+def _check_not_checked_out(git: Git, branches: set[str]) -> None:
+    listed = git.read("worktree", "list", "--porcelain").splitlines()
+    used = {
+        os.fsdecode(line.removeprefix(b"branch refs/heads/"))
+        for line in listed
+        if line.startswith(b"branch ")
+    }
+    if used & branches:
+        raise ConflictError(
+            f"'{min(used & branches)}' is checked out here, and is not moved",
+            hint=f"git -C {git.directory} switch -",
+        )
+
+
+def _check_connected(git: Git, commits: list[str]) -> None:
+    """Refuse tips that are no commits or lack something: what the guest listed need not be what it sent."""
+    for commit in commits:
+        if git.text("cat-file", "-t", commit) != "commit":
+            raise GuestError("nothing was taken: the guest's branches are not what it said", hint="try again")
+    tips = "".join(f"{commit}\n" for commit in commits).encode()
+    if git.ask("rev-list", "--objects", "--quiet", "--stdin", "--not", "--all", input=tips) is None:
+        raise GuestError("nothing was taken: objects of the guest's commits are missing", hint="try again")
+
+
+def _move(git: Git, moving: dict[str, str], before: dict[str, str]) -> None:
+    """Set the branches, all or none."""
+    lines = (
+        f"update refs/heads/{name}\0{new}\0{before.get(name, '0' * len(new))}\0"
+        for name, new in moving.items()
+    )
+    git.read(
+        "-c", "core.logAllRefUpdates=false", "update-ref", "--stdin", "-z", input="".join(lines).encode()
+    )
+
+
 def _fetch(git: Git, guest: Guest, refspecs: list[str], max_size: int, max_objects: int) -> None:
     kept = {
         name: value for name, value in os.environ.items() if name.startswith(("XDG_", "BANGER_", "PYTHON"))
     }
     env = environment(
+        **git.more,
         GIT_SSH_COMMAND=shlex.join(relay_line(guest, max_size, max_objects)),
         GIT_SSH_VARIANT="simple",
         GIT_CONFIG_NOSYSTEM="1",
@@ -158,11 +200,6 @@ def _refusal(errors: bytes, git: Git) -> Exception:
     ours = next((line.removeprefix("banger: ") for line in lines if line.startswith("banger: ")), None)
     if ours is not None:
         return GuestError(f"nothing was taken: {ours}", hint="see what is there: banger vm workspace diff VM")
-    if any("checked out at" in line for line in lines):
-        return ConflictError(
-            "one of the branches is checked out here, and git does not move it",
-            hint=f"git -C {git.directory} switch -",
-        )
     said = next(
         (line for line in lines if line.startswith(("error:", "fatal:"))), lines[-1] if lines else "nothing"
     )

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from banger_workspace.guest import Guest
 
 
+#: Bytes of a line that a terminal gets at once.
+_LINE = 65536
+
+
 def write_patch(guest: Guest, base: str, output: str | None, limit: int) -> int:
     """Write the patch to a file, there whole or not at all, or to standard output; return its size in bytes."""
+    if output is None and sys.stdout.isatty():
+        show_patch(guest, base, "patch", limit)
+        return 0
     if output is None:
         size = _counted(guest, base, limit, sys.stdout.buffer.write)
         sys.stdout.buffer.flush()
@@ -67,12 +74,28 @@ def changed_files(guest: Guest, base: str, limit: int) -> list[tuple[str, str]]:
 
 def show_patch(guest: Guest, base: str, form: str, limit: int) -> None:
     """Print the patch for people: colours are ours, what a guest could do to a terminal is taken out."""
-    data = guest.ask("changes", base, form, limit=limit)
     if not sys.stdout.isatty():
-        sys.stdout.buffer.write(data)
+        guest.ask("changes", base, form, take=sys.stdout.buffer.write, limit=limit)
+        sys.stdout.buffer.flush()
         return
-    for line in data.decode(errors="replace").splitlines():
-        print(_painted(clean(line.replace("\t", "    "))))
+    rest = b""
+
+    def take(data: bytes) -> None:
+        nonlocal rest
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            _print_line(line)
+        if len(rest) > _LINE:
+            _print_line(rest)
+            rest = b""
+
+    guest.ask("changes", base, form, take=take, limit=limit)
+    if rest:
+        _print_line(rest)
+
+
+def _print_line(line: bytes) -> None:
+    print(_painted(clean(line.decode(errors="replace").replace("\t", "    "))))
 
 
 def say_files(files: list[tuple[str, str]]) -> None:

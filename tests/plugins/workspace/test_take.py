@@ -183,12 +183,47 @@ def plant_tree(where: Path, lines: str) -> None:
 def test_trees_that_git_must_not_have(repo: Path, local: Local, lines: str) -> None:
     local.bring(repo)
     plant_tree(local.path, lines)
+    refused_twice(repo, local)
+
+
+def refused_twice(repo: Path, local: Local) -> None:
+    """A second pull must not find the objects of the first."""
     before = fingerprint(repo)
-    with pytest.raises(BangerError, match="nothing was taken"):
-        pull(local, repo)
-    assert fingerprint(repo) == before
+    for _ in range(2):
+        with pytest.raises(BangerError, match="nothing was taken"):
+            pull(local, repo)
+        assert fingerprint(repo) == before
+        assert git(repo, "branch", "--format=%(refname:short)") == "main"
+        git(repo, "fsck", "--strict")
+        assert not list((repo / ".git" / "objects").glob("tmp_*"))
+
+
+def test_a_submodule_that_would_run_something(repo: Path, local: Local) -> None:
+    local.bring(repo)
+    (local.path / ".gitmodules").write_text('[submodule "x"]\n\tpath = x\n\turl = -u./hacked\n')
+    commit_all(local.path)
+    refused_twice(repo, local)
+
+
+def test_branches_that_are_not_what_the_guest_said(
+    repo: Path, local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.bring(repo)
+    commit_all(local.path)
+    tree = git(local.path, "rev-parse", "HEAD^{tree}")
+    for oid in ("a" * 40, tree):
+        monkeypatch.setattr(type(local.guest), "ask", lambda *_, oid=oid: f"{oid} refs/heads/main\n".encode())
+        with pytest.raises(GuestError, match="nothing was taken: the guest's branches are not what it said"):
+            pull(local, repo)
     assert git(repo, "branch", "--format=%(refname:short)") == "main"
-    git(repo, "fsck", "--strict")
+
+
+def test_a_directory_for_objects_with_an_odd_name(repo: Path, local: Local) -> None:
+    odd = repo.rename(repo.parent / 'a:"b\\ ü')
+    local.bring(odd)
+    commit_all(local.path)
+    assert [taken.how for taken in pull(local, odd).taken] == ["new"]
+    git(odd, "fsck", "--strict")
 
 
 def test_too_many_objects_are_refused_as_the_pack_begins(repo: Path, local: Local) -> None:
