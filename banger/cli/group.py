@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from banger.cli.table import ALIASES, COMMANDS, GROUPS
-from banger.errors import PluginError
+from banger.errors import BangerError, PluginError
 from banger.model.command import Command
 
 if TYPE_CHECKING:
@@ -150,6 +151,22 @@ def plugin_commands() -> list[Command]:
         return [command for command in commands if _package(command) in installed]
     except Exception:  # a cache: whatever is wrong with it, banger works without
         return []
+
+
+def learn_commands(arguments: list[str]) -> None:
+    """Let the daemon write down what plugins declare, when it never did and a command asks for what is not ours."""
+    from banger.config.paths import find_paths
+
+    words = [word for word in arguments[:2] if not word.startswith("-")]
+    if len(words) < len(arguments[:2]) or words in ([], *([group] for group in GROUPS)):
+        return
+    if any(name.split()[: len(words)] == words or [name] == words[:1] for name in _CORE):
+        return
+    if not find_paths().commands.exists():
+        from banger.cli.client import Client
+
+        with contextlib.suppress(BangerError):  # then it is an unknown command
+            Client().call("daemon.status")
 
 
 def _package(command: Command) -> str:

@@ -64,8 +64,9 @@ def _run_command(arguments: list[str]) -> int:
     import click
 
     _interrupt_on_hangup()
-    from banger.cli.group import make_cli
+    from banger.cli.group import learn_commands, make_cli
 
+    learn_commands(arguments)
     try:
         result = make_cli().main(arguments, prog_name="banger", standalone_mode=False)
     except click.exceptions.Exit as leave:
