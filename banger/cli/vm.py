@@ -61,7 +61,8 @@ def describe_ports(ports: list[dict[str, Any]]) -> list[str]:
 @click.command("list")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="print names only")
-def list_command(as_json: bool, quiet: bool) -> None:
+@click.option("-a", "--all", "_every", is_flag=True, hidden=True, help="as it always does")
+def list_command(as_json: bool, quiet: bool, _every: bool) -> None:
     """List VMs, oldest first."""
     answer = Client().call("vm.list")
     vms, statuses = answer["vms"], answer["statuses"]
