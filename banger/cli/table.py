@@ -56,7 +56,6 @@ GROUPS = {
     "kernel": "kernels VMs boot",
     "daemon": "the process in the background",
     "config": "settings",
-    "workspace": "the repository in a VM",
     "plugins": "what banger is made of",
 }
 

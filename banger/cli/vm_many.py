@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 
 from banger.cli.client import Client
 from banger.cli.output import dim, print_json, say
-from banger.cli.vm import cancel, run_operation, show_detail
+from banger.cli.vm import run_operation, show_detail
 from banger.errors import BangerError, ConflictError, NotFoundError, UsageError
 from banger.model.name import unknown_hint
 
@@ -108,6 +109,8 @@ class _Call(threading.Thread):
             self.detail = Client().call(self._operation, params, on_event=self._take)
         except BangerError as error:
             self.error = error
+        except Exception as error:
+            self.error = BangerError(f"internal error: {type(error).__name__}: {error}")
 
     def _take(self, event: dict[str, Any]) -> None:
         if event.get("event") == "operation":
@@ -124,10 +127,14 @@ def _run(calls: list[_Call]) -> None:
             call.join()
     except KeyboardInterrupt:
         client = Client()
+        say("\ncancelling, one moment")
         for call in calls:
-            if call.is_alive():
+            if call.is_alive() and call.op_id is not None:
                 with contextlib.suppress(BangerError):
-                    cancel(client, call.op_id, timeout=_CANCEL_SECONDS)
+                    client.call("op.cancel", {"op_id": call.op_id})
+        deadline = time.monotonic() + _CANCEL_SECONDS
+        for call in calls:
+            call.join(max(0.0, deadline - time.monotonic()))
         raise
 
 

@@ -35,6 +35,10 @@ def _is_up(vm: dict[str, Any]) -> bool:
     return not _is_down(vm)
 
 
+def _is_running(vm: dict[str, Any]) -> bool:
+    return bool(vm["state"] == "running")
+
+
 @click.command()
 @vms_argument
 @click.option("--plan", is_flag=True, help="print the steps of the start, start nothing")
@@ -123,7 +127,7 @@ def delete(vms: tuple[str, ...], every: bool, force: bool, yes: bool, as_json: b
 @json_option
 def pause(vms: tuple[str, ...], every: bool, as_json: bool) -> int:
     """Freeze VMs: they keep their memory and use no processor."""
-    return run_on("vm.pause", vms, {}, every=every, fits=_is_up, done="paused", as_json=as_json)
+    return run_on("vm.pause", vms, {}, every=every, fits=_is_running, done="paused", as_json=as_json)
 
 
 @click.command()
@@ -131,7 +135,7 @@ def pause(vms: tuple[str, ...], every: bool, as_json: bool) -> int:
 @json_option
 def resume(vms: tuple[str, ...], every: bool, as_json: bool) -> int:
     """Let paused VMs go on."""
-    return run_on("vm.resume", vms, {}, every=every, fits=_is_up, done="goes on", as_json=as_json)
+    return run_on("vm.resume", vms, {}, every=every, fits=_is_running, done="goes on", as_json=as_json)
 
 
 @click.command("set")
