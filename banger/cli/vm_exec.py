@@ -11,7 +11,7 @@ import click
 
 from banger.cli.client import Client
 from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
-from banger.errors import BangerError, GuestError
+from banger.errors import BangerError, GuestError, UsageError
 
 F = Callable[..., Any]
 
@@ -80,6 +80,11 @@ def exec_command(
     from banger.cli.terminal import has_terminal
 
     # From the VM's name on all belongs to the command, the customary -- before it included.
+    if command and command[0].startswith("-") and command[0] != "--":
+        raise UsageError(
+            f"{command[0][:40]} stands after the VM's name, where the command begins",
+            hint=f"banger vm exec {command[0][:40]} … {vm} -- COMMAND",
+        )
     command = command[1:] if command[:1] == ("--",) else command
     client, character, environment = Client(), check_escape(escape), collect_environment(env, env_file)
     place = plan_extensions(choices)(client, vm)
