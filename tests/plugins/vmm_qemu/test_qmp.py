@@ -48,6 +48,7 @@ async def test_changes_are_reported_until_qemu_ends(sockets: Path) -> None:
     await asyncio.to_thread(qmp.pause, sockets)
     await _until(lambda: seen[-1] == "paused")
     watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
