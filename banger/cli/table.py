@@ -44,6 +44,7 @@ COMMANDS = (
     Command("plugins list", "list plugins", "banger.cli.self:plugins_list"),
     Command("doctor", "look at the host and say what to mend", "banger.cli.self:doctor"),
     Command("bench", "measure banger against a baseline", "banger.bench.command:bench"),
+    Command("ssh-config", "let every ssh program reach VMs", "banger.cli.ssh_config:ssh_config"),
     Command("completion", "print what lets a shell complete commands", "banger.cli.completion:completion"),
     Command("purge", "remove every VM, image, kernel and all state", "banger.cli.purge:purge"),
     Command("version", "print versions, commits and build times", "banger.cli.version:version"),

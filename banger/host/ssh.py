@@ -1,6 +1,6 @@
 """OpenSSH's files on the host: one key per user, one host key per VM, our own known_hosts and ssh_config.
 
-Nothing here reads or writes ``~/.ssh``.
+Nothing here reads or writes ``~/.ssh``: that is :mod:`banger.host.ssh_include`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from banger.config.paths import make_private
+from banger.config.paths import Paths, make_private
 from banger.errors import HostError
 from banger.host.command import Commands
 
@@ -21,10 +21,14 @@ _KEY_TIMEOUT = 10.0
 
 
 class SshFiles:
-    """What banger keeps for ssh, under ``<state>/ssh``, 0700."""
+    """What banger keeps for ssh, under ``<state>/ssh``, 0700.
 
-    def __init__(self, directory: Path) -> None:
+    :param environment: what the ProxyCommand is given, since an editor that runs ssh may lack it.
+    """
+
+    def __init__(self, directory: Path, environment: Mapping[str, Path] | None = None) -> None:
         self.directory = directory
+        self.environment = dict(environment or {})
         self.identity = directory / "id_ed25519"
         self.known_hosts = directory / "known_hosts"
         self.config = directory / "config"
@@ -64,6 +68,16 @@ class SshFiles:
             yield
 
 
+def find_ssh_files(paths: Paths) -> SshFiles:
+    """Return the files of the banger that has these directories; its ProxyCommand finds that one from anywhere."""
+    environment = {
+        "XDG_STATE_HOME": paths.state.parent,
+        "XDG_CACHE_HOME": paths.cache.parent,
+        "XDG_CONFIG_HOME": paths.config[-1].parent.parent,
+    }
+    return SshFiles(paths.state / "ssh", environment)
+
+
 def make_key(commands: Commands, path: Path, comment: str) -> None:
     """Make an Ed25519 key without a passphrase at ``path``, 0600, unless one is there; the public one beside it.
 
@@ -97,7 +111,8 @@ def format_config(files: SshFiles) -> str:
 
     :raises HostError: a path cannot be written in an ssh_config.
     """
-    proxy = f"{_shell_quote(sys.executable)} -P -m banger.cli.ssh_proxy '%h'"
+    variables = "".join(f"{name}={_shell_quote(str(path))} " for name, path in files.environment.items())
+    proxy = f"/usr/bin/env {variables}{_shell_quote(sys.executable)} -P -m banger.cli.ssh_proxy '%h'"
     return "\n".join(
         [
             "# Written by banger; changes are lost.",
@@ -132,12 +147,17 @@ def _shell_quote(text: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file unless it says that already; readers see the old one or the new one."""
+    """Write a file unless it says that already; readers see the old one or the new one.
+
+    0600 whatever the umask: ssh refuses to include what a group can write.
+    """
     try:
         if path.read_text() == text:
+            path.chmod(0o600)
             return
     except FileNotFoundError:
         pass
     new = path.with_name(path.name + ".new")
     new.write_text(text)
+    new.chmod(0o600)
     new.replace(path)

@@ -55,6 +55,24 @@ def test_scp_both_ways(banger: Home, vm: str) -> None:
     assert (banger.base / "back.bin").read_bytes() == data
 
 
+def test_ssh_by_name_through_the_users_config(banger: Home, vm: str) -> None:
+    banger.ok("ssh-config", "--install")
+    user_config = banger.base / ".ssh/config"
+    try:
+        done = subprocess.run(
+            ["ssh", "-F", user_config, f"{vm}.vm", "hostname; exit 3"],
+            env={"PATH": os.environ["PATH"]},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+        )
+        assert (done.returncode, done.stdout.decode().strip()) == (3, vm), done.stderr
+    finally:
+        banger.ok("ssh-config", "--uninstall")
+        shutil.rmtree(banger.base / ".ssh")
+
+
 def test_rsync_both_ways(banger: Home, vm: str) -> None:
     banger.ok("vm", "ssh", vm, "true")  # makes the configuration
     source = banger.base / "tree one"

@@ -19,7 +19,7 @@ from banger.daemon.services import Services
 from banger.daemon.starts import vm_paths
 from banger.errors import ConflictError, GuestError
 from banger.guest import wire
-from banger.host.ssh import SshFiles, make_key, public_key
+from banger.host.ssh import SshFiles, find_ssh_files, make_key, public_key
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
 
@@ -106,7 +106,7 @@ async def open_ssh(op: OperationContext, params: SshOpenParams) -> StreamToken:
 
 def ssh_files(services: Services) -> SshFiles:
     """Return where this user's files for ssh are."""
-    return SshFiles(services.paths.state / "ssh")
+    return find_ssh_files(services.paths)
 
 
 def _running(services: Services, reference: str) -> Vm:
