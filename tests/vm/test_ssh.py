@@ -47,10 +47,10 @@ def test_scp_both_ways(banger: Home, vm: str) -> None:
     banger.ok("vm", "ssh", vm, "true")
     data = os.urandom(1024 * 1024)
     (banger.base / "a b.bin").write_bytes(data)
-    there = _run(banger, "scp", "-F", _config(banger), "a b.bin", f"{vm}.vm:/tmp/c d.bin")
+    there = _run(banger, "scp", "-F", _config(banger), "a b.bin", f"{vm}.vm:/var/tmp/c d.bin")
     assert there.returncode == 0, there.stderr
-    assert banger.sh(vm, "sha256sum < '/tmp/c d.bin'").split()[0] == hashlib.sha256(data).hexdigest()
-    back = _run(banger, "scp", "-F", _config(banger), f"{vm}.vm:/tmp/c d.bin", "back.bin")
+    assert banger.sh(vm, "sha256sum < '/var/tmp/c d.bin'").split()[0] == hashlib.sha256(data).hexdigest()
+    back = _run(banger, "scp", "-F", _config(banger), f"{vm}.vm:/var/tmp/c d.bin", "back.bin")
     assert back.returncode == 0, back.stderr
     assert (banger.base / "back.bin").read_bytes() == data
 
@@ -80,13 +80,13 @@ def test_rsync_both_ways(banger: Home, vm: str) -> None:
     (source / "x y.bin").write_bytes(os.urandom(100_000))
     remote = f"ssh -F {_config(banger)}"
     if banger.exec(vm, "sh", "-c", "command -v rsync").status != 0:
-        without = _run(banger, "rsync", "-a", "-e", remote, "tree one/", f"{vm}.vm:/tmp/tree")
+        without = _run(banger, "rsync", "-a", "-e", remote, "tree one/", f"{vm}.vm:/var/tmp/tree")
         assert without.returncode != 0
         assert b"rsync: command not found" in without.stderr
         return
-    there = _run(banger, "rsync", "-a", "-s", "-e", remote, "tree one/", f"{vm}.vm:/tmp/tree two/")
+    there = _run(banger, "rsync", "-a", "-s", "-e", remote, "tree one/", f"{vm}.vm:/var/tmp/tree two/")
     assert there.returncode == 0, there.stderr
-    back = _run(banger, "rsync", "-a", "-s", "-e", remote, f"{vm}.vm:/tmp/tree two/", "tree three/")
+    back = _run(banger, "rsync", "-a", "-s", "-e", remote, f"{vm}.vm:/var/tmp/tree two/", "tree three/")
     assert back.returncode == 0, back.stderr
     assert (banger.base / "tree three/x y.bin").read_bytes() == (source / "x y.bin").read_bytes()
 

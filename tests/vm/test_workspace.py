@@ -145,8 +145,8 @@ TRICKS = {
     "symbolic refs": "git symbolic-ref refs/heads/link refs/heads/main; ln -s /etc/passwd .git/refs/heads/pass",
     "tags": "git tag v1; git update-ref refs/remotes/origin/main HEAD; git update-ref refs/stash HEAD",
     "dot git in a tree": "b=$(echo x | git hash-object -w --stdin);"
-    " perl -e 'print qq(100644 .git\\0) . pack(q(H*), shift)' $b > /tmp/t;"
-    " t=$(git hash-object -t tree -w --literally /tmp/t);"
+    " perl -e 'print qq(100644 .git\\0) . pack(q(H*), shift)' $b > /var/tmp/t;"
+    " t=$(git hash-object -t tree -w --literally /var/tmp/t);"
     " git update-ref refs/heads/evil $(git commit-tree -p HEAD -m e $t)",
     "submodule url": "printf '[submodule \"x\"]\\n path = x\\n url = -u./hacked\\n' > .gitmodules; git add -A;"
     " git commit -qm modules",
