@@ -117,7 +117,6 @@ def run_in_vm(
     user: str | None = None,
     workdir: str | None = None,
     terminal: bool | None = None,
-    remove: bool = False,
     proxy: bool | None = None,
     escape: str | None = None,
 ) -> int:
@@ -138,7 +137,6 @@ def run_in_vm(
         "tty": terminal,
         "rows": rows,
         "columns": columns,
-        "remove": remove,
     }
     optional = (("user", user), ("cwd", workdir), ("time_zone", time_zone()), ("proxy", proxy))
     params |= {key: value for key, value in optional if value is not None}

@@ -110,7 +110,7 @@ def run(
     vm: dict[str, Any] | None = None
     try:
         params = {**_params(choices), "wait": wait or "agent", "remove": remove}
-        detail = client.call("vm.create", params, on_event=progress)
+        detail = client.call("vm.create", params, on_event=progress, hold=remove)
         vm = detail["vm"]
         progress.end()
         for port in describe_ports(detail["ports"]):
@@ -123,12 +123,13 @@ def run(
             env=environment,
             user=user,
             workdir=workdir or place.workdir,
-            remove=remove,
             proxy=proxy,
             escape=character,
         )
     except SessionLeft:
         assert vm is not None
+        if remove:
+            client.call("op.keep", {"op_id": progress.op_id})
         say_left(client, vm["name"], command)
         vm, remove, progress.vm_id = None, False, None
         return 0

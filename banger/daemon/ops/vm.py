@@ -22,7 +22,7 @@ from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import BangerError, ConflictError, NotFoundError, PluginError
 from banger.guest.wire import clean_text
-from banger.model.command import Operation
+from banger.model.command import Lease, Operation
 from banger.model.vm import Vm, VmState
 from banger.store.handles import Handles
 
@@ -50,7 +50,9 @@ class VmCreateParams(VmChoices):
     """A new VM.
 
     ``wait``: ``agent`` returns when commands can run, ``system`` when the init's default target is reached;
-    ``remove``: a create that fails leaves nothing, where else a VM in state error stays to be looked at.
+    ``remove``: a create that fails leaves nothing, where else a VM in state error stays to be looked at; a client that
+    takes the answer as NDJSON holds the VM by its connection, which stays open: when it ends, the VM goes, unless
+    ``op.keep`` came before.
     """
 
     start: bool = True
@@ -154,6 +156,10 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
                     error.hint = f"banger vm logs {vm.name}"
             raise
     return detail(op, vm, choice.notices)
+
+
+def _end_lease(op: OperationContext, result: dict[str, Any]) -> None:
+    delete_vm(op, result["vm"]["id"])
 
 
 def start(op: OperationContext, params: VmStartParams) -> VmDetail:
@@ -293,7 +299,7 @@ OPERATIONS = [
         VmCreateParams,
         VmDetail,
         create,
-        abandon=lambda params: params.remove,
+        lease=Lease(lambda params: params.remove, _end_lease),
     ),
     Operation("vm.start", "start a VM", VmStartParams, VmDetail, start),
     Operation("vm.stop", "stop a VM through its init", VmStopParams, VmDetail, stop),
