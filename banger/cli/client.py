@@ -216,7 +216,9 @@ def _open(path: str, timeout: float | None = None) -> socket.socket:
 
 
 def _not_running() -> DaemonError:
-    return DaemonError("the daemon does not run", hint="any command starts it: banger vm list")
+    return DaemonError(
+        "the daemon does not run", hint="the next command that needs it starts it, as banger vm list does"
+    )
 
 
 def _nonsense() -> DaemonError:

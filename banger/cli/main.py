@@ -66,6 +66,8 @@ def _run_command(arguments: list[str]) -> int:
     _interrupt_on_hangup()
     from banger.cli.group import learn_commands, make_cli
 
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     learn_commands(arguments)
     try:
         result = make_cli().main(arguments, prog_name="banger", standalone_mode=False)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from banger.cli.client import Client
-from banger.cli.output import Progress, age, print_json, print_pairs, print_table, say
+from banger.cli.output import Progress, age, moment, print_json, print_pairs, print_table, say
 from banger.model.size import format_mib
 
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -134,7 +134,7 @@ def show(vm: str, as_json: bool) -> None:
             ("process", str(detail["pid"] or "")),
             ("holds", ", ".join(detail["holds"])),
             ("orphaned", "; ".join(detail["orphans"])),
-            ("created", record["created_at"]),
+            ("created", moment(record["created_at"])),
             ("last start", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in timings.items())),
         ]
     )

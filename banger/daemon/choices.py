@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from banger.config.settings import load_model
+from banger.config.settings import Defaults, load_model
 from banger.config.sizes import default_memory_mib, default_vcpu, host_cpus, host_memory_mib
 from banger.daemon.context import OperationContext
 from banger.daemon.pulls import Catalogue
@@ -92,9 +92,7 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
     catalogue.resolve_image(image_ref)
     if wanted.kernel is not None:
         catalogue.resolve_kernel(wanted.kernel)
-    op.event(
-        "spec", text=f"spec: {spec.vcpu} vcpu | {spec.memory_mib} MiB | {format_mib(spec.disk_mib)} disk"
-    )
+    op.event("spec", text=_describe_sizes(wanted, defaults, spec))
     for notice in notices:
         op.event("notice", text=notice)
     image = catalogue.ensure_image(image_ref)
@@ -104,6 +102,19 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
             f"the kernel is for {kernel.arch}, the image for {image.arch}", hint="choose a matching pair"
         )
     return Choice(spec, image, kernel, notices)
+
+
+def _describe_sizes(wanted: VmChoices, defaults: Defaults, spec: VmSpec) -> str:
+    """Return the sizes in one line, with where those come from that were not asked for."""
+
+    def origin(asked: object, setting: str, otherwise: str) -> str:
+        configured = setting in defaults.model_fields_set and getattr(defaults, setting)
+        return "" if asked is not None else " (config)" if configured else f" ({otherwise})"
+
+    vcpu = f"{spec.vcpu} vcpu{origin(wanted.vcpu, 'vcpu', 'host/4')}"
+    memory = f"{spec.memory_mib} MiB{origin(wanted.memory, 'memory', 'host/8')}"
+    disk = f"{format_mib(spec.disk_mib)} disk{origin(wanted.disk_size, 'disk_size', 'default')}"
+    return f"spec: {vcpu} | {memory} | {disk}"
 
 
 def _kernel_reference(wanted: VmChoices, image: Image, configured: str | None) -> str:
