@@ -43,6 +43,21 @@ def test_keys_are_private_and_the_guests_is_in_memory_only(banger: Home, vm: str
     assert banger.exec(vm, "grep", "-rqF", public, "/etc/ssh", "/root").status == 1
 
 
+def test_the_guests_files_are_written_once_and_again_when_needed(banger: Home, vm: str) -> None:
+    look = "stat -c '%n %i' /run/banger/ssh/*"
+    banger.ok("vm", "ssh", vm, "true")
+    before = banger.sh(vm, look)
+    banger.ok("vm", "ssh", vm, "true")
+    assert banger.sh(vm, look) == before
+    banger.sh(vm, "rm /run/banger/ssh/host_key")
+    banger.ok("vm", "ssh", vm, "true")
+    for half in ("id_ed25519", "id_ed25519.pub"):
+        (banger.state / "ssh" / half).unlink()
+    banger.ok("vm", "ssh", vm, "true")
+    public = (banger.state / "ssh/id_ed25519.pub").read_text().split()[1]
+    assert public in banger.sh(vm, "cat /run/banger/ssh/authorized_keys")
+
+
 def test_scp_both_ways(banger: Home, vm: str) -> None:
     banger.ok("vm", "ssh", vm, "true")
     data = os.urandom(1024 * 1024)
