@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "locale.h"
 #include "process.h"
 #include "user.h"
 
@@ -72,6 +73,11 @@ static void choose_terminal(void) {
 static void choose_zone(const char *zone) {
     if (zone && *zone && zone[0] != '/' && zone[0] != '.' && !strstr(zone, "..") && !getenv("TZ") && is_file_under("/usr/share/zoneinfo", zone))
         setenv("TZ", zone, 1);
+}
+
+/* The caller's language, where the guest has it. */
+static void choose_language(const char *language) {
+    if (language && locale_is_there("/usr/lib/locale", language)) setenv("LANG", language, 1);
 }
 
 static void make_environment(const struct json *wanted) {
@@ -144,6 +150,7 @@ static int run(const struct json *request) {
     char **argv = make_argv(json_get(request, "argv"));
     make_environment(json_get(request, "env"));
     choose_zone(json_text(request, "tz", NULL));
+    choose_language(json_text(request, "lang", NULL));
     if (isatty(0)) choose_terminal();
     umask(022);
     if (user_become(&who) < 0) process_refuse("permission", errno, "cannot become that user");
