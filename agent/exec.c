@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent.h"
+#include "bus.h"
 #include "channel.h"
 #include "locale.h"
 #include "process.h"
@@ -14,7 +16,7 @@
 
 #define ROOT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-enum { ENV_LIMIT = 1024, ARGV_LIMIT = 8192 };
+enum { ENV_LIMIT = 1024, ARGV_LIMIT = 8192, BUS_TIMEOUT_MS = 60000 };
 
 static struct user who; /* found by the parent, used by the child it forks */
 
@@ -156,6 +158,7 @@ static int run(const struct json *request) {
     if (user_become(&who) < 0) process_refuse("permission", errno, "cannot become that user");
     enter_directory(json_text(request, "cwd", NULL));
     if (!argv) process_refuse("bad-request", 0, "no memory for argv");
+    if (agent.has_systemd) bus_await(argv[0], who.uid == 0, "/run", BUS_TIMEOUT_MS);
     int error = execute(argv);
     snprintf(what, sizeof what, "cannot run '%.200s'", argv[0]);
     process_refuse(NULL, error == ENOEXEC ? EACCES : error, what);
