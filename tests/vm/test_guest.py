@@ -100,5 +100,5 @@ def test_sudo_for_an_ordinary_user(banger: Home, system: str) -> None:
     refused = banger("vm", "exec", "-u", "dev", system, "--", "sudo", "-n", "id", "-un")
     assert (refused.status, "a password is required" in refused.err) == (1, True)
     banger.sh(system, "echo 'dev ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/dev")
-    allowed = banger.ok("vm", "exec", "-u", "dev", system, "--", "sudo", "-n", "sh", "-c", "id -un; pwd")
-    assert (allowed.text, allowed.err) == ("root\n/home/dev", "")
+    allowed = banger.ok("vm", "exec", "-u", "dev", system, "--", "sudo", "-n", "id", "-un")
+    assert (allowed.text, allowed.err) == ("root", "")
