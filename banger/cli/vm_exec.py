@@ -124,7 +124,7 @@ def run_in_vm(
 
     :raises SessionLeft: the user typed the escape; what runs goes on.
     """
-    from banger.cli.environment import terminal_environment, time_zone
+    from banger.cli.environment import language, terminal_environment, time_zone
     from banger.cli.terminal import CommandError, Session, has_terminal, open_stream, terminal_size
 
     if terminal is None:
@@ -138,7 +138,8 @@ def run_in_vm(
         "rows": rows,
         "columns": columns,
     }
-    optional = (("user", user), ("cwd", workdir), ("time_zone", time_zone()), ("proxy", proxy))
+    surroundings = (("time_zone", time_zone()), ("language", language()))
+    optional = (("user", user), ("cwd", workdir), ("proxy", proxy), *surroundings)
     params |= {key: value for key, value in optional if value is not None}
     answer = client.call("vm.exec.open", params)
     with open_stream(answer["socket"], answer["token"]) as connection:

@@ -15,7 +15,7 @@ from banger.host.caller import find_proxies
 from banger.model.command import Operation
 from banger.model.vm import Vm
 
-#: The locale of commands unless the caller sends one: every Debian since 12 has it.
+#: The locale of commands where the guest lacks the caller's: every Debian since 12 has it.
 _LANG = "C.UTF-8"
 #: The longest word that a guest's kernel takes, characters.
 _WORD_LIMIT = 131072
@@ -43,7 +43,8 @@ class ExecOpenParams(VmParams):
 
     ``user``: the image's user when not given, else root; ``cwd``: the user's home when not given;
     ``proxy``: set the caller's proxy variables; as ``defaults.proxy`` says when not given;
-    ``time_zone``: a name of the zone data base, used where the guest has it.
+    ``time_zone``: a name of the zone data base, used where the guest has it;
+    ``language``: a value for LANG, used where the guest has that locale, unless ``env`` or the image sets LANG.
     """
 
     argv: tuple[GuestText, ...] = Field(min_length=1, max_length=4096)
@@ -51,6 +52,7 @@ class ExecOpenParams(VmParams):
     cwd: GuestPath | None = None
     user: str | None = Field(default=None, max_length=256)
     time_zone: str | None = Field(default=None, max_length=100)
+    language: str | None = Field(default=None, max_length=100)
     proxy: bool | None = None
     tty: bool = False
     rows: int = Field(default=24, ge=1, le=65535)
@@ -83,15 +85,17 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
     vm = _running_vm(op, params.vm)
     if not params.argv[0]:
         raise UsageError("the command's name is empty", hint="banger vm exec VM -- COMMAND")
+    chosen = {**_image_env(op, vm), **_proxies(op, params.proxy), **params.env}
+    language = None if "LANG" in chosen else params.language
     request: dict[str, Any] = {
         "op": "exec",
         "argv": list(params.argv),
-        "env": {**_image_env(op, vm), "LANG": _LANG, **_proxies(op, params.proxy), **params.env},
+        "env": {"LANG": _LANG, **chosen},
         "tty": params.tty,
         "rows": params.rows,
         "cols": params.columns,
     }
-    optional = (("cwd", params.cwd), ("user", params.user), ("tz", params.time_zone))
+    optional = (("cwd", params.cwd), ("user", params.user), ("tz", params.time_zone), ("lang", language))
     request |= {key: value for key, value in optional if value is not None}
     return _issue(op, vm, "vm.exec", request)
 
