@@ -14,6 +14,7 @@ from banger.daemon.starts import vm_paths
 from banger.errors import ConflictError, UsageError
 from banger.host.caller import find_proxies
 from banger.model.command import Operation
+from banger.model.image import Image
 from banger.model.vm import Vm, VmState
 
 #: The locale of commands unless the caller sends one: every Debian since 12 has it.
@@ -86,15 +87,18 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
     vm = _running_vm(op, params.vm)
     if not params.argv[0]:
         raise UsageError("the command's name is empty", hint="banger vm exec VM -- COMMAND")
+    image = _image_of(op, vm)
     request: dict[str, Any] = {
         "op": "exec",
         "argv": list(params.argv),
-        "env": {**_image_env(op, vm), "LANG": _LANG, **_proxies(op, params.proxy), **params.env},
+        "env": {**(image.env if image else {}), "LANG": _LANG, **_proxies(op, params.proxy), **params.env},
         "tty": params.tty,
         "rows": params.rows,
         "cols": params.columns,
     }
-    optional = (("cwd", params.cwd), ("user", params.user), ("tz", params.time_zone))
+    user, cwd = (image.user or None, image.workdir or None) if image else (None, None)
+    user, cwd = params.user or user, params.cwd or cwd
+    optional = (("cwd", cwd), ("user", user), ("tz", params.time_zone))
     request |= {key: value for key, value in optional if value is not None}
     abandoned = (lambda: run_in_background(op.services, delete_vm, op, vm.id)) if params.remove else None
     return _issue(op, vm, "vm.exec", request, abandoned)
@@ -130,12 +134,9 @@ def _running_vm(op: OperationContext, reference: str) -> Vm:
     return vm
 
 
-def _image_env(op: OperationContext, vm: Vm) -> dict[str, str]:
-    """Return the variables that the VM's image sets for every command."""
-    for image in op.services.database.images():
-        if image.digest == vm.image:
-            return dict(image.env)
-    return {}
+def _image_of(op: OperationContext, vm: Vm) -> Image | None:
+    """Return the image that a VM is pinned to, which says who runs commands, where and with which variables."""
+    return next((image for image in op.services.database.images() if image.digest == vm.image), None)
 
 
 def _proxies(op: OperationContext, wanted: bool | None) -> dict[str, str]:

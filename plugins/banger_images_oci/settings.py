@@ -1,0 +1,18 @@
+"""``[plugins.images-oci]``."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """Settings of container images.
+
+    :param insecure: registries, as host or host:port, that are spoken to without TLS.
+    :param kernel: the kernel that boots container images, unless another is named.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    insecure: tuple[str, ...] = ()
+    kernel: str = "debian:bookworm"
