@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from banger.cli.client import Client
 from banger.cli.output import clean, green, print_json, print_pairs, print_table, red, say, yellow
 from banger.cli.vm import json_option
-from banger.errors import DaemonError, NotFoundError
+from banger.errors import BangerError, DaemonError, NotFoundError
 
 #: Seconds that a daemon gets to say that it will end, and to be gone once it was killed.
 _STOP_SECONDS = 10.0
@@ -97,7 +98,9 @@ def daemon_logs(lines: int, op: str | None, as_json: bool) -> None:
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
-        raise NotFoundError(f"there is no log at {path} yet", hint="any command starts the daemon") from None
+        raise NotFoundError(
+            f"there is no log at {path} yet", hint="the daemon writes it, and banger vm list starts that"
+        ) from None
     end = (_of_operation(text, op) if op else text.splitlines())[-lines:] if lines else []
     if op and not end:
         raise NotFoundError(f"the log at {path} knows no {op[:80]}", hint="banger daemon logs")
@@ -148,7 +151,10 @@ def plugins_list(as_json: bool) -> None:
 @json_option
 def doctor(as_json: bool) -> int:
     """Look at the host; exit status 1 when something FAILs."""
-    answer = Client().call("doctor")
+    try:
+        answer = Client().call("doctor")
+    except BangerError as error:
+        answer = _diagnose_alone(error)
     if as_json:
         print_json(answer)
         return 0 if answer["ok"] else 1
@@ -160,3 +166,17 @@ def doctor(as_json: bool) -> int:
         if check["hint"] and check["status"] != "PASS":
             print(f"      {clean(check['hint'])}")
     return 0 if answer["ok"] else 1
+
+
+def _diagnose_alone(error: BangerError) -> dict[str, Any]:
+    """Look at the host without a daemon, which a broken configuration or database keeps from starting."""
+    from dataclasses import asdict
+
+    from banger.host.checks import CHECKS
+    from banger.host.command import HostCommands
+    from banger.host.diagnosis import Finding, run_checks
+    from banger.model.check import CheckStatus
+
+    found = [Finding("core", "daemon", CheckStatus.FAIL, error.message, error.hint)]
+    found += run_checks(HostCommands(), [("core", check) for check in CHECKS])
+    return {"checks": [asdict(finding) for finding in found], "ok": False}

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import termios
+import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,10 @@ _STREAM = 1
 _CANNOT_RUN, _NOT_THERE = 126, 127
 #: Seconds that saying goodbye may take.
 _LEAVE_SECONDS = 2.0
+#: Seconds that a command gets to end after SIGTERM or SIGHUP; then the connection is closed, which ends it too.
+_END_SECONDS = 10.0
+#: So many Ctrl-C within so many seconds mean: whatever it does.
+_IMPATIENT, _IMPATIENT_SECONDS = 3, 5.0
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -47,6 +52,9 @@ class Session:
         self._stdin_open = True
         self._accepted = False
         self._signals = socket.socketpair()
+        #: When to stop waiting for the end, and with which exit status.
+        self._gives_up: tuple[float, int] | None = None
+        self._interrupts: list[float] = []
 
     def run(self) -> int:
         """Carry bytes until the command ended; return its exit status, 128 + n after signal n."""
@@ -56,7 +64,11 @@ class Session:
             self._selector.register(self._signals[0], selectors.EVENT_READ, "signal")
             while True:
                 self._watch()
-                for key, mask in self._selector.select():
+                left = None if self._gives_up is None else max(0.0, self._gives_up[0] - time.monotonic())
+                ready = self._selector.select(left)
+                if self._gives_up is not None and time.monotonic() >= self._gives_up[0]:
+                    return self._gives_up[1]
+                for key, mask in ready:
                     status = self._handle(key.data, mask)
                     if status is not None:
                         return status
@@ -176,8 +188,19 @@ class Session:
                 self._resize()
             elif self._accepted:
                 self._send(wire.signal(_STREAM, number))
+                self._count_signal(number)
             else:
                 raise KeyboardInterrupt
+
+    def _count_signal(self, number: int) -> None:
+        """Bound the wait for a command that was to end: a dead guest would keep this process for ever."""
+        now = time.monotonic()
+        if number == signal.SIGINT:
+            self._interrupts = [then for then in self._interrupts if then > now - _IMPATIENT_SECONDS] + [now]
+            if len(self._interrupts) >= _IMPATIENT:
+                self._gives_up = (now, 128 + number)
+        elif number in (signal.SIGTERM, signal.SIGHUP) and self._gives_up is None:
+            self._gives_up = (now + _END_SECONDS, 128 + number)
 
     def _resize(self) -> None:
         size = terminal_size()

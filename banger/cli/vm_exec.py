@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from banger.cli.client import Client
-from banger.errors import BangerError, GuestError
+from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
+from banger.errors import BangerError, GuestError, UsageError
 
 F = Callable[..., Any]
 
@@ -46,7 +47,9 @@ def command_options(command: F) -> F:
     return command
 
 
-@click.command("exec", context_settings={"allow_interspersed_args": False})
+@click.command(
+    "exec", cls=ExtendedCommand, group="banger.vm-exec", context_settings={"allow_interspersed_args": False}
+)
 @command_options
 @click.option(
     "--tty/--no-tty", "-t/-T", "terminal", default=None, help="a terminal in the guest [when this is one]"
@@ -63,6 +66,7 @@ def exec_command(
     terminal: bool | None,
     vm: str,
     command: tuple[str, ...],
+    **choices: Any,
 ) -> int:
     """Run COMMAND in a running VM, or a shell; its exit status becomes banger's.
 
@@ -76,16 +80,22 @@ def exec_command(
     from banger.cli.terminal import has_terminal
 
     # From the VM's name on all belongs to the command, the customary -- before it included.
+    if command and command[0].startswith("-") and command[0] != "--":
+        raise UsageError(
+            f"{command[0][:40]} stands after the VM's name, where the command begins",
+            hint=f"banger vm exec {command[0][:40]} … {vm} -- COMMAND",
+        )
     command = command[1:] if command[:1] == ("--",) else command
     client, character, environment = Client(), check_escape(escape), collect_environment(env, env_file)
+    place = plan_extensions(choices)(client, vm)
     try:
         status = run_in_vm(
             client,
             vm,
-            command,
+            wrap_command(place, command),
             env=environment,
             user=user,
-            workdir=workdir,
+            workdir=workdir or place.workdir,
             terminal=terminal,
             proxy=proxy,
             escape=character,
@@ -107,7 +117,6 @@ def run_in_vm(
     user: str | None = None,
     workdir: str | None = None,
     terminal: bool | None = None,
-    remove: bool = False,
     proxy: bool | None = None,
     escape: str | None = None,
 ) -> int:
@@ -128,7 +137,6 @@ def run_in_vm(
         "tty": terminal,
         "rows": rows,
         "columns": columns,
-        "remove": remove,
     }
     optional = (("user", user), ("cwd", workdir), ("time_zone", time_zone()), ("proxy", proxy))
     params |= {key: value for key, value in optional if value is not None}

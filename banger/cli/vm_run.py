@@ -11,6 +11,7 @@ import click
 from banger.cli.client import Client
 from banger.cli.environment import collect_environment
 from banger.cli.escape import SessionLeft, check_escape
+from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
 from banger.cli.output import Progress, say
 from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
 from banger.cli.vm_exec import command_options, run_in_vm, say_left, say_running
@@ -65,7 +66,7 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
     show_detail(detail, as_json, "created" if no_start else "is running")
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(cls=ExtendedCommand, group="banger.vm-run", dashes=True)
 @size_options
 @click.option(
     "--wait",
@@ -75,7 +76,6 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
 @click.option("--rm", "remove", is_flag=True, help="delete the VM when the command ends")
 @click.option("-d", "--detach", is_flag=True, help="leave the VM running, run nothing")
 @command_options
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
     remove: bool,
     detach: bool,
@@ -100,32 +100,36 @@ def run(
     if detach and (remove or command):
         raise click.UsageError("--detach goes with neither --rm nor a command")
     environment, character = collect_environment(env, env_file), check_escape(escape)
+    prepare = plan_extensions(choices)
     if detach:
         detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
+        prepare(Client(), detail["vm"]["id"])
         show_detail(detail, False, "is running")
         return 0
     client, progress = Client(), Progress()
     vm: dict[str, Any] | None = None
     try:
         params = {**_params(choices), "wait": wait or "agent", "remove": remove}
-        detail = client.call("vm.create", params, on_event=progress)
+        detail = client.call("vm.create", params, on_event=progress, hold=remove)
         vm = detail["vm"]
         progress.end()
         for port in describe_ports(detail["ports"]):
             say(f"published {port}")
+        place = prepare(client, vm["id"])
         return run_in_vm(
             client,
             vm["id"],
-            command,
+            wrap_command(place, command),
             env=environment,
             user=user,
-            workdir=workdir,
-            remove=remove,
+            workdir=workdir or place.workdir,
             proxy=proxy,
             escape=character,
         )
     except SessionLeft:
         assert vm is not None
+        if remove:
+            client.call("op.keep", {"op_id": progress.op_id})
         say_left(client, vm["name"], command)
         vm, remove, progress.vm_id = None, False, None
         return 0

@@ -25,12 +25,14 @@ PACKAGES = {
     "debugfs": "e2fsprogs",
     "dpkg-deb": "dpkg",
     "e2fsck": "e2fsprogs",
+    "git": "git",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "newuidmap": "uidmap",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
     "resize2fs": "e2fsprogs",
+    "ssh-keygen": "openssh-client",
     "unshare": "util-linux",
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from banger.api import hookimpl
 
 if TYPE_CHECKING:
-    from banger.api import ImageSource
+    from banger.api import Check, ImageSource
 
 
 @hookimpl
@@ -17,3 +17,10 @@ def banger_register_image_sources() -> list[ImageSource]:
 
     summary = "Debian, built by mmdebstrap from signed packages"
     return [ImageSource("debian", summary, default_name, pull, known=tuple(SUITES))]
+
+
+@hookimpl
+def banger_register_checks() -> list[Check]:
+    from banger_images_debian.checks import CHECKS
+
+    return list(CHECKS)

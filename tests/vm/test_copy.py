@@ -44,14 +44,14 @@ def test_there_and_back(banger: Home, vm: str, source: Path, tmp_path: Path) -> 
             assert digest(path) == digest(again)
     banger.ok("vm", "cp", f"{source}/.", f"{vm}:/srv")
     banger.sh(vm, "test -d /srv/deep")
-    banger.ok("vm", "cp", "--user", "daemon", str(source / "deep" / "a\nfile"), f"{vm}:/tmp/owned")
-    assert banger.sh(vm, "stat -c %U /tmp/owned") == "daemon"
+    banger.ok("vm", "cp", "--user", "daemon", str(source / "deep" / "a\nfile"), f"{vm}:/var/tmp/owned")
+    assert banger.sh(vm, "stat -c %U /var/tmp/owned") == "daemon"
 
 
 def test_standard_input_and_output(banger: Home, vm: str) -> None:
     content = os.urandom(1_000_000)
-    banger.ok("vm", "cp", "-", f"{vm}:/tmp/piped", input=content)
-    assert banger.ok("vm", "cp", f"{vm}:/tmp/piped", "-").out == content
+    banger.ok("vm", "cp", "-", f"{vm}:/var/tmp/piped", input=content)
+    assert banger.ok("vm", "cp", f"{vm}:/var/tmp/piped", "-").out == content
     assert b"PRETTY_NAME" in banger.ok("vm", "cp", f"{vm}:/etc/os-release", "-").out
 
 
@@ -70,8 +70,10 @@ def test_five_gigabytes_of_hole(banger: Home, vm: str, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_copied_is_said(banger: Home, vm: str, tmp_path: Path) -> None:
-    banger.sh(vm, "mkdir -p /tmp/odd && cd /tmp/odd && mkfifo pipe && mknod null c 1 3 && echo x >file")
-    mixed = banger("vm", "cp", f"{vm}:/tmp/odd", str(tmp_path / "odd"))
+    banger.sh(
+        vm, "mkdir -p /var/tmp/odd && cd /var/tmp/odd && mkfifo pipe && mknod null c 1 3 && echo x >file"
+    )
+    mixed = banger("vm", "cp", f"{vm}:/var/tmp/odd", str(tmp_path / "odd"))
     assert mixed.status == 1
     assert mixed.err.count("devices, pipes and sockets are not copied") == 2
     assert (tmp_path / "odd" / "file").read_text() == "x\n"
@@ -92,46 +94,46 @@ def test_what_cannot_be_copied_is_said(banger: Home, vm: str, tmp_path: Path) ->
 
 
 def test_a_full_guest_disk(banger: Home, vm: str, tmp_path: Path) -> None:
-    banger.sh(vm, "mkdir -p /tmp/small && mount -t tmpfs -o size=1m none /tmp/small")
+    banger.sh(vm, "mkdir -p /var/tmp/small && mount -t tmpfs -o size=1m none /var/tmp/small")
     (tmp_path / "large").write_bytes(bytes(range(256)) * 40_000)
-    full = banger("vm", "cp", str(tmp_path / "large"), f"{vm}:/tmp/small/")
+    full = banger("vm", "cp", str(tmp_path / "large"), f"{vm}:/var/tmp/small/")
     assert full.status == 1
     assert "in the guest: large: No space left on device" in full.err
-    assert banger.sh(vm, "ls -A /tmp/small") == ""
-    banger.sh(vm, "umount /tmp/small")
+    assert banger.sh(vm, "ls -A /var/tmp/small") == ""
+    banger.sh(vm, "umount /var/tmp/small")
 
 
 @pytest.mark.parametrize("to_guest", [True, False])
 def test_ctrl_c_leaves_no_half_file(banger: Home, vm: str, tmp_path: Path, to_guest: bool) -> None:
-    banger.sh(vm, "mkdir -p /tmp/cut && truncate -s 300M /tmp/cut/zeros && cat /tmp/cut/zeros >/tmp/cut/long")
+    banger.sh(vm, "mkdir -p /var/tmp/cut && cd /var/tmp/cut && truncate -s 300M zeros && cat zeros >long")
     (tmp_path / "here").mkdir()
     if to_guest:
-        process = banger.start("vm", "cp", "-", f"{vm}:/tmp/cut/new")  # its input never ends
+        process = banger.start("vm", "cp", "-", f"{vm}:/var/tmp/cut/new")  # its input never ends
         assert process.stdin is not None
         process.stdin.write(b"x" * 1_000_000)
         process.stdin.flush()
-        until(lambda: ".banger-" in banger.sh(vm, "ls -A /tmp/cut"), 30, "the copy did not begin")
+        until(lambda: ".banger-" in banger.sh(vm, "ls -A /var/tmp/cut"), 30, "the copy did not begin")
     else:
-        process = banger.start("vm", "cp", f"{vm}:/tmp/cut/long", str(tmp_path / "here" / "new"))
+        process = banger.start("vm", "cp", f"{vm}:/var/tmp/cut/long", str(tmp_path / "here" / "new"))
         until(lambda: any((tmp_path / "here").iterdir()), 30, "the copy did not begin")
     process.send_signal(signal.SIGINT)
     result = finish(process, timeout=30)
     assert "Traceback" not in result.err
     assert list((tmp_path / "here").glob(".banger-*")) == []
-    until(lambda: ".banger-" not in banger.sh(vm, "ls -A /tmp/cut"), 30, "half a file stays in the guest")
+    until(lambda: ".banger-" not in banger.sh(vm, "ls -A /var/tmp/cut"), 30, "half a file stays in the guest")
     if to_guest:
         assert result.status == 130
-        assert banger.sh(vm, "ls -A /tmp/cut").split() == ["long", "zeros"]
-    banger.sh(vm, "rm -r /tmp/cut")
+        assert banger.sh(vm, "ls -A /var/tmp/cut").split() == ["long", "zeros"]
+    banger.sh(vm, "rm -r /var/tmp/cut")
 
 
 def test_a_vm_that_is_killed_meanwhile(banger: Home, tmp_path: Path) -> None:
     banger.ok("vm", "create", "--name", "brief", "--wait", "agent")
-    process = banger.start("vm", "cp", "-", "brief:/tmp/new")
+    process = banger.start("vm", "cp", "-", "brief:/var/tmp/new")
     assert process.stdin is not None
     process.stdin.write(b"x" * 1_000_000)
     process.stdin.flush()
-    until(lambda: ".banger-" in banger.sh("brief", "ls -A /tmp"), 30, "the copy did not begin")
+    until(lambda: ".banger-" in banger.sh("brief", "ls -A /var/tmp"), 30, "the copy did not begin")
     banger.ok("vm", "kill", "brief")
     result = finish(process, timeout=30)
     assert result.status == 1

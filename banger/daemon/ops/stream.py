@@ -6,16 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema
 
-from banger.daemon.background import run_in_background
 from banger.daemon.context import OperationContext
-from banger.daemon.lifecycle import delete_vm, resolve_vm
-from banger.daemon.ops.vm import VmParams
+from banger.daemon.lifecycle import resolve_vm
+from banger.daemon.ops.vm import VmParams, check_runs
 from banger.daemon.starts import vm_paths
-from banger.errors import ConflictError, UsageError
+from banger.errors import UsageError
 from banger.host.caller import find_proxies
 from banger.model.command import Operation
 from banger.model.image import Image
-from banger.model.vm import Vm, VmState
+from banger.model.vm import Vm
 
 #: The locale of commands unless the caller sends one: every Debian since 12 has it.
 _LANG = "C.UTF-8"
@@ -45,8 +44,7 @@ class ExecOpenParams(VmParams):
 
     ``user``: the image's user when not given, else root; ``cwd``: the user's home when not given;
     ``proxy``: set the caller's proxy variables; as ``defaults.proxy`` says when not given;
-    ``time_zone``: a name of the zone data base, used where the guest has it;
-    ``remove``: delete the VM when the client goes away before the command ended.
+    ``time_zone``: a name of the zone data base, used where the guest has it.
     """
 
     argv: tuple[GuestText, ...] = Field(min_length=1, max_length=4096)
@@ -58,7 +56,6 @@ class ExecOpenParams(VmParams):
     tty: bool = False
     rows: int = Field(default=24, ge=1, le=65535)
     columns: int = Field(default=80, ge=1, le=65535)
-    remove: bool = False
 
 
 class CopyOpenParams(VmParams):
@@ -100,8 +97,7 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
     user, cwd = params.user or user, params.cwd or cwd
     optional = (("cwd", cwd), ("user", user), ("tz", params.time_zone))
     request |= {key: value for key, value in optional if value is not None}
-    abandoned = (lambda: run_in_background(op.services, delete_vm, op, vm.id)) if params.remove else None
-    return _issue(op, vm, "vm.exec", request, abandoned)
+    return _issue(op, vm, "vm.exec", request)
 
 
 async def open_read(op: OperationContext, params: CopyOpenParams) -> StreamToken:
@@ -124,13 +120,12 @@ def _open_copy(op: OperationContext, params: CopyOpenParams, what: str) -> Strea
     }
     if params.user is not None:
         request["user"] = params.user
-    return _issue(op, vm, "vm.cp", request, None)
+    return _issue(op, vm, "vm.cp", request)
 
 
 def _running_vm(op: OperationContext, reference: str) -> Vm:
     vm = resolve_vm(op.services, reference)
-    if vm.state is not VmState.RUNNING:
-        raise ConflictError(f"'{vm.name}' is {vm.state}, not running", hint=f"banger vm start {vm.name}")
+    check_runs(op.services, vm)
     return vm
 
 
@@ -145,9 +140,9 @@ def _proxies(op: OperationContext, wanted: bool | None) -> dict[str, str]:
     return find_proxies() if asked else {}
 
 
-def _issue(op: OperationContext, vm: Vm, name: str, request: dict[str, Any], abandoned: Any) -> StreamToken:
+def _issue(op: OperationContext, vm: Vm, name: str, request: dict[str, Any]) -> StreamToken:
     services = op.services
-    token = services.streams.issue(vm.id, vm_paths(services, vm).channel, name, request, abandoned)
+    token = services.streams.issue(vm.id, vm_paths(services, vm).channel, name, request)
     return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
 
 
