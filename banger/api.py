@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from banger.errors import StartError as StartError
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
+    from banger.host.caller import find_authorities as find_authorities
+    from banger.host.caller import find_proxy as find_proxy
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
     from banger.host.command import HostCommands as HostCommands
@@ -98,6 +100,7 @@ _HOMES = {
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
+    "banger.host.caller": "find_authorities find_proxy",
     "banger.host.command": "Commands Completed HostCommands",
     "banger.host.disk": "Disks",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",

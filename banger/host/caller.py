@@ -40,6 +40,45 @@ def find_proxies() -> dict[str, str]:
     return {name: value for name, value in find_caller().items() if name in PROXIES}
 
 
+def find_proxy(url: str) -> str | None:
+    """Return the proxy that the caller would reach a URL through, as curl and Python choose it; None: none."""
+    from urllib.parse import urlsplit
+
+    # Lower case wins, as everywhere.
+    found = {name.lower(): value for name, value in sorted(find_proxies().items())}
+    parts = urlsplit(url)
+    if any(_is_excepted(parts.netloc, word.strip().lower()) for word in found.get("no_proxy", "").split(",")):
+        return None
+    proxy = found.get(f"{parts.scheme}_proxy") or found.get("all_proxy")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def _is_excepted(netloc: str, word: str) -> bool:
+    """Tell whether a word of ``no_proxy`` means a host: its name, a domain of it, a network; with a port or not."""
+    from urllib.parse import urlsplit
+
+    host = urlsplit(f"//{netloc}").hostname or ""
+    if not word or word == "*":
+        return bool(word)
+    if "/" in word:
+        import ipaddress
+
+        try:
+            return ipaddress.ip_address(host) in ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            return False
+    wanted = word.lstrip("*").lstrip(".")
+    names = (host, netloc.rpartition("@")[2].lower())
+    return any(name == wanted or name.endswith(f".{wanted}") for name in names)
+
+
+def find_authorities() -> tuple[str | None, str | None]:
+    """Return the caller's file and directory of certificate authorities; None, None: the system's."""
+    found = find_caller()
+    files = (found.get(name) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    return next((file for file in files if file), None), found.get("SSL_CERT_DIR")
+
+
 def take_sent(text: str | None) -> None:
     """Note what a caller sent with its call, as JSON; what is missing was not set.
 

@@ -145,7 +145,7 @@ def parse_config(data: bytes, layers: int, arch: str) -> Config:
     pairs = [word.partition("=") for word in _words(run.get("Env"), "Env")]
     return Config(
         env={name: text for name, equals, text in pairs if name and equals},
-        user=_word(run.get("User"), "User"),
+        user=_user(run.get("User")),
         workdir=_word(run.get("WorkingDir"), "WorkingDir"),
         entrypoint=_words(run.get("Entrypoint"), "Entrypoint"),
         cmd=_words(run.get("Cmd"), "Cmd"),
@@ -159,6 +159,14 @@ def _word(value: Any, what: str) -> str:
     if not isinstance(value, str) or len(value) > 131072 or "\0" in value or not _is_utf8(value):
         raise ImageError(f"the configuration's {what} is no text")
     return value
+
+
+def _user(value: Any) -> str:
+    """Return ``user``, ``user:group`` or numbers instead, as the guest's passwd and group files can have them."""
+    user = _word(value, "User")
+    if len(user) > 200 or not user.isprintable() or user.count(":") > 1:
+        raise ImageError("the configuration's User is no user")
+    return user
 
 
 def _is_utf8(value: str) -> bool:

@@ -48,14 +48,13 @@ class LayerReader:
         self.bytes = 0
         self._contents = contents
         self._number = 0
-        self._layer = 0
 
     def apply(self, stream: LayerStream) -> None:
         """Apply a layer.
 
         :raises ImageError: it is no tar, is cut off, or holds what must not be.
         """
-        self._layer += 1
+        self.tree.begin_layer()
         stream.search_header(True)
         try:
             with tarfile.open(
@@ -68,18 +67,19 @@ class LayerReader:
                     stream.search_header(True)
         except (tarfile.TarError, ValueError, OverflowError, IndexError, EOFError) as error:
             raise ImageError(f"the layer is no tar that can be read: {ascii(str(error))[1:81]}") from error
+        self.tree.end_layer()
 
     def _take(self, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
         parts = split_path(_bytes(entry.name), "path")
         name = parts[-1] if parts else b""
         if name == b".wh..wh..opq":
-            self.tree.opaque(parts[:-1], self._layer)
+            self.tree.opaque(parts[:-1])
         elif name.startswith(b".wh..wh."):
             return  # aufs' own bookkeeping
         elif name.startswith(b".wh."):
-            self.tree.whiteout(parts[:-1], name[4:], self._layer)
+            self.tree.whiteout(parts[:-1], name[4:])
         elif entry.islnk():
-            self.tree.link(parts, split_path(_bytes(entry.linkname).lstrip(b"/"), "link"), self._layer)
+            self.tree.link(parts, split_path(_bytes(entry.linkname).lstrip(b"/"), "link"))
         else:
             self.tree.put(parts, self._node(tar, entry))
 
@@ -87,7 +87,7 @@ class LayerReader:
         if not (0 <= entry.uid < 2**32 - 1 and 0 <= entry.gid < 2**32 - 1):
             raise ImageError(f"the layer has an owner that is no user: {entry.uid}:{entry.gid}")
         mtime = int(entry.mtime) if 0 <= entry.mtime < 2**32 else 0
-        node = Node("f", entry.mode & 0o7777, entry.uid, entry.gid, mtime, layer=self._layer)
+        node = Node("f", entry.mode & 0o7777, entry.uid, entry.gid, mtime)
         node.xattrs = _xattrs(entry.pax_headers)
         if entry.isdir():
             node.kind = "d"

@@ -64,3 +64,8 @@ def local_name(reference: Reference) -> str:
     if reference.digest is not None and reference.tag == "latest":
         return f"{last}-{reference.digest[7:19]}"[-120:]
     return f"{last}-{reference.tag}"[:120]
+
+
+def is_insecure(host: str, insecure: tuple[str, ...]) -> bool:
+    """Tell whether a ``host[:port]`` is listed, with its port or as a host with any."""
+    return host in insecure or host.rpartition(":")[0] in insecure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import threading
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +45,7 @@ def name_file(path: str) -> str:
 
 def pull_reference(text: str, ctx: PullContext) -> PulledImage:
     """Pull from a registry. What the cache has by digest is not asked for again."""
+    from banger_images_oci.connection import Connections
     from banger_images_oci.registry import Registry
 
     reference = parse_reference(text)
@@ -52,13 +53,15 @@ def pull_reference(text: str, ctx: PullContext) -> PulledImage:
     ctx.progress("asking the registry", reference.host)
     blobs = ctx.cache / "blobs"
     blobs.mkdir(mode=0o700, exist_ok=True)
-    registry = Registry(reference, settings.insecure, lambda: ctx.progress("fetching"))
+    fetching = _Fetching(ctx, reference.host)
+    connections = Connections(fetching.report)
     try:
+        registry = Registry(reference, settings.insecure, connections)
         fetch = _cached_documents(registry, blobs)
         manifest = find_manifest(fetch(reference.wanted), fetch, ctx.arch)
-        _fetch_blobs(registry, manifest, blobs, ctx)
+        _fetch_blobs(registry, manifest, blobs, fetching)
     finally:
-        registry.close()
+        connections.close()
     return _build(manifest, lambda blob: open(blobs / blob.digest[7:], "rb"), settings.kernel, ctx)
 
 
@@ -120,21 +123,42 @@ def _is_whole(path: Path, digest: str) -> bool:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
 
 
-def _fetch_blobs(registry: Registry, manifest: Manifest, blobs: Path, ctx: PullContext) -> None:
+class _Fetching:
+    """What was fetched of what is to be, over all connections; reported from time to time, not with every byte."""
+
+    def __init__(self, ctx: PullContext, host: str) -> None:
+        self._ctx, self._host = ctx, host
+        self._sizes: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+
+    def expect(self, missing: list[Blob]) -> None:
+        """Say what will come."""
+        self._done = {blob.digest: 0 for blob in missing}
+        self._sizes = {blob.digest: blob.size for blob in missing}
+
+    def tick(self, blob: Blob, done: int) -> None:
+        """Note how much of a blob is there."""
+        self._done[blob.digest] = done
+
+    def report(self) -> None:
+        """Report; raises CancelledError once cancelled."""
+        total = sum(self._sizes.values())
+        if total:
+            self._ctx.progress("fetching", done=min(sum(list(self._done.values())), total), total=total)
+        else:
+            self._ctx.progress("asking the registry", self._host)
+
+
+def _fetch_blobs(registry: Registry, manifest: Manifest, blobs: Path, fetching: _Fetching) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     wanted = list(dict.fromkeys((manifest.config, *manifest.layers)))
     missing = [blob for blob in wanted if not _is_here(blob, blobs)]
-    total, done = sum(blob.size for blob in missing), {blob.digest: 0 for blob in missing}
-    lock = threading.Lock()
+    fetching.expect(missing)
+    fetching.report()
 
     def fetch(blob: Blob) -> None:
-        def tick(got: int) -> None:
-            with lock:
-                done[blob.digest] = got
-                ctx.progress("fetching", done=min(sum(done.values()), total), total=total)
-
-        registry.blob(blob, blobs / blob.digest[7:], tick)
+        registry.blob(blob, blobs / blob.digest[7:], lambda done: fetching.tick(blob, done))
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         tasks = [pool.submit(fetch, blob) for blob in missing]
@@ -185,7 +209,7 @@ def _build(
         "",
         kernel_ref=kernel,
         env=config.env,
-        user=config.user.partition(":")[0],
+        user=config.user,
         workdir=workdir,
         entrypoint=config.entrypoint,
         cmd=config.cmd,
@@ -193,13 +217,16 @@ def _build(
 
 
 class _Unpacking:
-    """Reports how much of all layers was read, a layer's beginning being known."""
+    """Reports how much of all layers was read, a layer's beginning being known; a few times a second."""
 
     def __init__(self, ctx: PullContext, before: int, total: int) -> None:
         self._ctx, self._before, self._total = ctx, before, total
+        self._next = 0.0
 
     def __call__(self, done: int) -> None:
-        self._ctx.progress("unpacking", done=min(self._before + done, self._total), total=self._total)
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 0.2
+            self._ctx.progress("unpacking", done=min(self._before + done, self._total), total=self._total)
 
 
 def _make_workdir(reader: Any, config: Config) -> str:
@@ -211,7 +238,7 @@ def _make_workdir(reader: Any, config: Config) -> str:
     parts = split_path(config.workdir.lstrip("/").encode(), "working directory")
     if reader.tree.find(parts) is None:
         try:
-            reader.tree.directory(parts, 0)
+            reader.tree.directory(parts)
         except ImageError:
             return f"/{b'/'.join(parts).decode()}"  # through a link, which the guest follows
     return f"/{b'/'.join(parts).decode()}"

@@ -44,7 +44,8 @@ class ExecOpenParams(VmParams):
 
     ``user``: the image's user when not given, else root; ``cwd``: the user's home when not given;
     ``proxy``: set the caller's proxy variables; as ``defaults.proxy`` says when not given;
-    ``time_zone``: a name of the zone data base, used where the guest has it.
+    ``time_zone``: a name of the zone data base, used where the guest has it; ``image_command``: the image's entrypoint
+    and command are run instead of ``argv`` where it has any.
     """
 
     argv: tuple[GuestText, ...] = Field(min_length=1, max_length=4096)
@@ -53,6 +54,7 @@ class ExecOpenParams(VmParams):
     user: str | None = Field(default=None, max_length=256)
     time_zone: str | None = Field(default=None, max_length=100)
     proxy: bool | None = None
+    image_command: bool = False
     tty: bool = False
     rows: int = Field(default=24, ge=1, le=65535)
     columns: int = Field(default=80, ge=1, le=65535)
@@ -85,9 +87,10 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
     if not params.argv[0]:
         raise UsageError("the command's name is empty", hint="banger vm exec VM -- COMMAND")
     image = _image_of(op, vm)
+    own = (*image.entrypoint, *image.cmd) if image and params.image_command else ()
     request: dict[str, Any] = {
         "op": "exec",
-        "argv": list(params.argv),
+        "argv": list(own or params.argv),
         "env": {**(image.env if image else {}), "LANG": _LANG, **_proxies(op, params.proxy), **params.env},
         "tty": params.tty,
         "rows": params.rows,

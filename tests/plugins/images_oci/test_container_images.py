@@ -106,7 +106,7 @@ def test_what_is_no_reference(text: str) -> None:
 def test_layers_become_one_disk(tmp_path: Path) -> None:
     layout = make_layout(tmp_path / "layout", [base_layer(), upper_layer()], CONFIG)
     pulled = pull_file(str(layout), context(tmp_path))
-    assert (pulled.env, pulled.user, pulled.workdir) == ({"A": "b=c"}, "7", "/srv/app")
+    assert (pulled.env, pulled.user, pulled.workdir) == ({"A": "b=c"}, "7:8", "/srv/app")
     assert (pulled.entrypoint, pulled.cmd) == (("/bin/tool",), ("x",))
     subprocess.run(["e2fsck", "-fn", pulled.rootfs], check=True, capture_output=True)
     tool = debugfs(pulled.rootfs, "stat /bin/tool")
@@ -160,7 +160,7 @@ def test_pull_from_a_registry_and_again_without_its_layers(tmp_path: Path) -> No
         push(layout, f"{host}/some/image:v1")
         ctx = context(tmp_path, insecure=(host,))
         first = pull_reference(f"{host}/some/image:v1", ctx)
-        assert first.user == "7"
+        assert first.user == "7:8"
         with pytest.raises(NotFoundError, match="no such image"):
             pull_reference(f"{host}/some/other:v1", context(tmp_path, "other", (host,)))
     blobs = {path.name for path in (tmp_path / "cache/blobs").iterdir()}
