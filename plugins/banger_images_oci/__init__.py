@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from banger.api import hookimpl
 
 if TYPE_CHECKING:
-    from banger.api import ImageSource
+    from banger.api import Check, ImageSource
 
 
 @hookimpl
@@ -28,3 +28,11 @@ def banger_register_image_sources() -> list[ImageSource]:
         ImageSource("oci-archive", "a tar of an OCI layout", name_file, pull_file),
         ImageSource("docker-archive", "a tar that docker save wrote", name_file, pull_file),
     ]
+
+
+@hookimpl
+def banger_register_checks() -> list[Check]:
+    """Declare what doctor looks at."""
+    from banger_images_oci.checks import CHECKS
+
+    return list(CHECKS)

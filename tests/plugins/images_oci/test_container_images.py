@@ -16,8 +16,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from registry_lab import Entry, entry, make_layout, make_tar, missing_programs, push, run_registry
 
 from banger.errors import BangerError, ImageError, NotFoundError, UsageError
+from banger.host.command import HostCommands
+from banger.model.check import CheckStatus
 from banger.testing.contracts import RecordedProgress
-from banger_images_oci import banger_register_image_sources
+from banger_images_oci import banger_register_checks, banger_register_image_sources
 from banger_images_oci.reference import local_name, parse_reference
 from banger_images_oci.settings import Settings
 from banger_images_oci.source import pull_file, pull_reference
@@ -214,3 +216,16 @@ def test_bombs_and_cut_layers_are_refused(tmp_path: Path) -> None:
             blob.write_bytes(layer)
         with pytest.raises(BangerError):
             pull_file(str(layout), context(tmp_path, f"s{number}"))
+
+
+def test_doctor_says_what_is_missing() -> None:
+    class Without(HostCommands):
+        def find(self, program: str) -> str | None:
+            return None if program == "debugfs" else super().find(program)
+
+    (check,) = banger_register_checks()
+    assert check.run(HostCommands()).status is CheckStatus.PASS
+    result = check.run(Without())
+    assert (
+        result.status is CheckStatus.WARN and "debugfs" in result.detail and "e2fsprogs" in str(result.hint)
+    )
