@@ -7,13 +7,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent.h"
+#include "bus.h"
 #include "channel.h"
+#include "locale.h"
 #include "process.h"
 #include "user.h"
 
 #define ROOT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-enum { ENV_LIMIT = 1024, ARGV_LIMIT = 8192 };
+enum { ENV_LIMIT = 1024, ARGV_LIMIT = 8192, BUS_TIMEOUT_MS = 60000 };
 
 static struct user who; /* found by the parent, used by the child it forks */
 
@@ -72,6 +75,11 @@ static void choose_terminal(void) {
 static void choose_zone(const char *zone) {
     if (zone && *zone && zone[0] != '/' && zone[0] != '.' && !strstr(zone, "..") && !getenv("TZ") && is_file_under("/usr/share/zoneinfo", zone))
         setenv("TZ", zone, 1);
+}
+
+/* The caller's language, where the guest has it. */
+static void choose_language(const char *language) {
+    if (language && locale_is_there("/usr/lib/locale", language)) setenv("LANG", language, 1);
 }
 
 static void make_environment(const struct json *wanted) {
@@ -144,11 +152,13 @@ static int run(const struct json *request) {
     char **argv = make_argv(json_get(request, "argv"));
     make_environment(json_get(request, "env"));
     choose_zone(json_text(request, "tz", NULL));
+    choose_language(json_text(request, "lang", NULL));
     if (isatty(0)) choose_terminal();
     umask(022);
     if (user_become(&who) < 0) process_refuse("permission", errno, "cannot become that user");
     enter_directory(json_text(request, "cwd", NULL));
     if (!argv) process_refuse("bad-request", 0, "no memory for argv");
+    if (agent.has_systemd) bus_await(argv[0], who.uid == 0, "/run", BUS_TIMEOUT_MS);
     int error = execute(argv);
     snprintf(what, sizeof what, "cannot run '%.200s'", argv[0]);
     process_refuse(NULL, error == ENOEXEC ? EACCES : error, what);

@@ -84,6 +84,10 @@ class Baseline:
         """Return the seconds of one ``ssh … true``."""
         return run_timed(self._ssh())
 
+    def ssh_to(self, address: str, port: int) -> float:
+        """Return the seconds of one ``ssh … true`` with another machine that has the same keys."""
+        return run_timed(self._ssh(f"root@{address}", port))
+
     def scp_in(self, file: Path) -> float:
         """Return the seconds that scp takes for a file into the machine."""
         return run_timed(
@@ -96,8 +100,8 @@ class Baseline:
             ["scp", "-P", str(self._port), *self._options(), f"{_ROOT}:/root/copied", os.fspath(file)]
         )
 
-    def _ssh(self) -> list[str]:
-        return ["ssh", "-p", str(self._port), *self._options(), _ROOT, "true"]
+    def _ssh(self, login: str = _ROOT, port: int | None = None) -> list[str]:
+        return ["ssh", "-p", str(port or self._port), *self._options(), login, "true"]
 
     def _options(self) -> list[str]:
         options = (

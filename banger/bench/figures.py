@@ -80,7 +80,7 @@ def measure_boot(client: Client, rounds: int) -> list[Target]:
     cold = (*banger, "vm", "run", "--rm", "--", "true")
     say("preparing: image, kernel and a machine for the baseline")
     run_timed(cold)
-    vm = client.call("vm.create", {"wait": "system"})["vm"]["id"]
+    vm = client.call("vm.create", {"wait": "system", "publish": ["22"]})["vm"]["id"]
     try:
         with make_baseline(client, vm) as baseline:
             say(f"measuring: {rounds} rounds")
@@ -94,12 +94,20 @@ def measure_boot(client: Client, rounds: int) -> list[Target]:
             )
             stop = _measure_stop(client, vm, rounds)
             client.call("vm.start", {"vm": vm, "wait": "system"})
+            logins = _measure_ssh(client, baseline, vm, rounds)
             commands = _measure_commands(baseline, vm, rounds)
             copies = _measure_copies(baseline, vm, min(rounds, _COPIES))
     finally:
         client.call("vm.delete", {"vm": vm})
     bare, hot, down = boots.values()
-    return [Target(hot, bare, 0.30), Target(down, bare, 0.30), Target(stop, bare, 0.30), commands, *copies]
+    return [
+        Target(hot, bare, 0.30),
+        Target(down, bare, 0.30),
+        Target(stop, bare, 0.30),
+        logins,
+        commands,
+        *copies,
+    ]
 
 
 def _measure_stop(client: Client, vm: str, rounds: int) -> Figure:
@@ -128,6 +136,21 @@ def _measure_copies(baseline: Baseline, vm: str, rounds: int) -> list[Target]:
             },
         ).values()
     return [Target(copied_in, into, 0.33), Target(copied_out, out, 0.33)]
+
+
+def _measure_ssh(client: Client, baseline: Baseline, vm: str, rounds: int) -> Target:
+    """Measure ssh through the agent's channel against ssh to a forwarded port, both with the same VM."""
+    port = client.call("vm.show", {"vm": vm})["ports"][0]
+    command = (*program(), "vm", "ssh", vm, "true")
+    run_timed(command)
+    plain, ours = interleave(
+        rounds * _QUICK,
+        {
+            "ssh to a forwarded port of VM, true": lambda: baseline.ssh_to(port["address"], port["host"]),
+            "banger vm ssh VM true": lambda: run_timed(command),
+        },
+    ).values()
+    return Target(ours, plain, 1.25)
 
 
 def _measure_commands(baseline: Baseline, vm: str, rounds: int) -> Target:

@@ -66,6 +66,13 @@ def time_zone() -> str | None:
     return name if good and 0 < len(name) <= 100 else None
 
 
+def language() -> str | None:
+    """Return the caller's LANG; None when it says nothing of a language."""
+    name = os.environ.get("LANG", "")
+    good = name.isascii() and name.isprintable() and 0 < len(name) <= 100
+    return name if good and name not in ("C", "POSIX") else None
+
+
 def terminal_environment() -> dict[str, str]:
     """Return what a program needs to know of our terminal; the guest falls back to one that it knows."""
     found = {"TERM": os.environ.get("TERM") or "xterm-256color"}

@@ -126,7 +126,7 @@ def run_in_vm(
     :param image_command: without a command, what the image is made to run comes before the shell.
     :raises SessionLeft: the user typed the escape; what runs goes on.
     """
-    from banger.cli.environment import terminal_environment, time_zone
+    from banger.cli.environment import language, terminal_environment, time_zone
     from banger.cli.terminal import CommandError, Session, has_terminal, open_stream, terminal_size
 
     if terminal is None:
@@ -141,7 +141,8 @@ def run_in_vm(
         "columns": columns,
         "image_command": image_command and not command,
     }
-    optional = (("user", user), ("cwd", workdir), ("time_zone", time_zone()), ("proxy", proxy))
+    surroundings = (("time_zone", time_zone()), ("language", language()))
+    optional = (("user", user), ("cwd", workdir), ("proxy", proxy), *surroundings)
     params |= {key: value for key, value in optional if value is not None}
     answer = client.call("vm.exec.open", params)
     with open_stream(answer["socket"], answer["token"]) as connection:

@@ -94,7 +94,7 @@ def run(
     \b
       banger vm run                        a shell in a new VM
       banger vm run --rm -- uname -r       one command, and the VM is gone
-      banger vm run --rm --wait system -- systemctl status
+      banger vm run --rm --wait system -- ./needs-services.sh
       banger vm run -d -p 8080             a VM in the background
     """
     if detach and (remove or command):

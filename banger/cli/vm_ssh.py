@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import click
 
 from banger.cli.client import Client
+from banger.cli.ssh_proxy import FIRST
 
 
 @click.command("ssh", context_settings={"allow_interspersed_args": False})
@@ -34,7 +36,8 @@ def ssh_command(user: str | None, vm: str, command: tuple[str, ...]) -> int:
     client = Client()
     setup = client.call("vm.ssh.prepare", {"vm": vm})
     login = ["-l", user] if user else []
-    status = _run([program, "-F", setup["config"], *login, setup["host"], *command])
+    first = {FIRST: " ".join((setup["host"], setup["token"], setup["socket"]))}
+    status = _run([program, "-F", setup["config"], *login, setup["host"], *command], first)
     if not command and sys.stderr.isatty():
         from banger.cli.vm_exec import say_running
 
@@ -42,11 +45,11 @@ def ssh_command(user: str | None, vm: str, command: tuple[str, ...]) -> int:
     return status
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], variables: dict[str, str]) -> int:
     """Run ssh with our standard streams; what the terminal sends is for ssh alone."""
     watched = (signal.SIGINT, signal.SIGQUIT)
     before = {number: signal.signal(number, lambda *_: None) for number in watched}
-    process = subprocess.Popen(argv)
+    process = subprocess.Popen(argv, env={**os.environ, **variables})
     try:
         status = process.wait()
     finally:

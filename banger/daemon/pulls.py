@@ -193,6 +193,7 @@ class Catalogue:
             workdir=pulled.workdir,
             entrypoint=pulled.entrypoint,
             cmd=pulled.cmd,
+            packages=pulled.packages,
             created_at=datetime.now(UTC),
         )
         directory = content_dir(self._services.paths.images, digest)

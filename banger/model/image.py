@@ -33,6 +33,8 @@ class Image(BaseModel):
     workdir: str = ""
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
+    #: The packages that were asked for by name when it was built; empty where it was not built here.
+    packages: tuple[str, ...] = ()
     created_at: datetime
 
 

@@ -51,7 +51,7 @@ class PulledImage:
     """What an image source leaves in the staging directory, and how the image wants to be run.
 
     ``rootfs`` is an ext4 file; ``work_seed`` a directory whose content becomes the work disk's (regular files and
-    directories only). Both lie in the staging directory.
+    directories only). Both lie in the staging directory. ``packages`` are those it was made from, where it was.
     """
 
     rootfs: Path
@@ -63,6 +63,7 @@ class PulledImage:
     workdir: str = ""
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

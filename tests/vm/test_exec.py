@@ -30,7 +30,7 @@ def attach(banger: Home) -> Iterator[Attach]:
 
 def test_surroundings(banger: Home, vm: str, tmp_path: Path) -> None:
     (tmp_path / "env").write_bytes(b"# note\nSECRET=hush now\nBYTES=\xff\n")
-    banger.env["TZ"] = "Asia/Tokyo"
+    banger.env |= {"TZ": "Asia/Tokyo", "LANG": "de_DE.UTF-8"}
     try:
         script = (
             "echo $HOME $SHELL $USER $LANG $TZ $SECRET $FLAG; pwd; date +%Z; printf %s $BYTES | od -An -tx1"
@@ -43,8 +43,11 @@ def test_surroundings(banger: Home, vm: str, tmp_path: Path) -> None:
             "vm", "exec", "-u", "daemon", "-w", "/srv", vm, "--", "sh", "-c", "id -un; pwd; echo $HOME"
         )
         assert other.text == "daemon\n/srv\n/usr/sbin"
+        banger.sh(vm, "ln -s C.utf8 /usr/lib/locale/de_DE.utf8")
+        assert banger.sh(vm, "echo $LANG") == "de_DE.UTF-8"
+        assert banger.ok("vm", "exec", "-e", "LANG=C", vm, "--", "sh", "-c", "echo $LANG").text == "C"
     finally:
-        del banger.env["TZ"]
+        del banger.env["TZ"], banger.env["LANG"]
     assert banger("vm", "exec", "-w", "/none", vm, "--", "true").status == 1
     assert banger("vm", "exec", "-u", "nobody-here", vm, "--", "true").status == 1
 

@@ -43,6 +43,21 @@ def test_keys_are_private_and_the_guests_is_in_memory_only(banger: Home, vm: str
     assert banger.exec(vm, "grep", "-rqF", public, "/etc/ssh", "/root").status == 1
 
 
+def test_the_guests_files_are_written_once_and_again_when_needed(banger: Home, vm: str) -> None:
+    look = "stat -c '%n %i' /run/banger/ssh/*"
+    banger.ok("vm", "ssh", vm, "true")
+    before = banger.sh(vm, look)
+    banger.ok("vm", "ssh", vm, "true")
+    assert banger.sh(vm, look) == before
+    banger.sh(vm, "rm /run/banger/ssh/host_key")
+    banger.ok("vm", "ssh", vm, "true")
+    for half in ("id_ed25519", "id_ed25519.pub"):
+        (banger.state / "ssh" / half).unlink()
+    banger.ok("vm", "ssh", vm, "true")
+    public = (banger.state / "ssh/id_ed25519.pub").read_text().split()[1]
+    assert public in banger.sh(vm, "cat /run/banger/ssh/authorized_keys")
+
+
 def test_scp_both_ways(banger: Home, vm: str) -> None:
     banger.ok("vm", "ssh", vm, "true")
     data = os.urandom(1024 * 1024)
@@ -119,6 +134,37 @@ def test_image_without_sshd_says_what_to_use(banger: Home, vm: str) -> None:
     assert result.status == 255
     assert "the image has no sshd" in result.err
     assert "banger vm exec" in result.err
+
+
+def _bake_keys_into_the_image(home: Home, directory: Path) -> str:
+    """Put host keys into the image's root, as images have them that were made from a machine; the public one's text."""
+    (disk,) = home.state.glob("images/*/rootfs.ext4")
+    copy = disk.with_name("copy.ext4")
+    subprocess.run(["cp", "--sparse=always", disk, copy], check=True)
+    copy.replace(disk)  # the original is shared with other homes
+    key = directory / "ssh_host_ed25519_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "baked", "-f", key], check=True)
+    names = ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "ssh_host_rsa_key")
+    script = "cd /etc/ssh\n" + "".join(
+        f"write {key}{'.pub' * name.endswith('.pub')} {name}\n" for name in names
+    )
+    program = shutil.which("debugfs", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "debugfs"
+    subprocess.run([program, "-w", "-f", "-", disk], input=script.encode(), check=True, capture_output=True)
+    return key.with_name(key.name + ".pub").read_text().split()[1]
+
+
+def test_host_keys_that_an_image_brings_are_no_vms(alone: Home, tmp_path: Path) -> None:
+    baked = _bake_keys_into_the_image(alone, tmp_path)
+    look = "cd /etc/ssh; echo ssh_host_*; cut -d' ' -f2 ssh_host_ed25519_key.pub; mkdir -p /run/sshd; sshd -t"
+    seen = {}
+    for name in ("one", "two"):
+        alone.ok("vm", "create", "--name", name, "--wait", "agent")
+        seen[name] = alone.sh(name, look).splitlines()
+        assert seen[name][0] == "ssh_host_ed25519_key ssh_host_ed25519_key.pub"
+    assert len({baked, seen["one"][1], seen["two"][1]}) == 3
+    alone.ok("vm", "kill", "two")
+    alone.ok("vm", "restart", "one", "--wait", "agent")
+    assert alone.sh("one", look).splitlines() == seen["one"], "a VM's own key outlives its first start"
 
 
 def test_unknown_and_stopped_vms_are_refused_before_ssh_runs(alone: Home) -> None:

@@ -7,7 +7,7 @@ only in the guest's memory; the image's sshd, its port, its configuration and it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import hashlib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,16 +17,13 @@ from banger.daemon.lifecycle import resolve_vm
 from banger.daemon.ops.stream import StreamToken
 from banger.daemon.services import Services
 from banger.daemon.starts import vm_paths
-from banger.errors import ConflictError, GuestError
-from banger.guest import wire
+from banger.errors import ConflictError
 from banger.host.ssh import SshFiles, find_ssh_files, make_key, public_key
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
 
 #: In the guest, on a tmpfs.
 _DIRECTORY = "/run/banger/ssh"
-#: Seconds for writing one small file in the guest.
-_WRITE_TIMEOUT = 20.0
 #: What the guest's sshd is told, and all of it.
 _SSHD_CONFIG = f"""\
 HostKey {_DIRECTORY}/host_key
@@ -42,16 +39,44 @@ X11Forwarding no
 AcceptEnv LANG LC_*
 Subsystem sftp internal-sftp
 """
+#: Starts the sshd. Its files are written by the connection that finds none or others: once per boot, until a key
+#: changes. What they hold comes in variables, which sshd does not inherit. Nothing is forked where that can be avoided:
+#: under software emulation each process is a tenth of a plain ssh.
+#:
 #: sshd on a pipe tells PAM the client's name UNKNOWN, which PAM looks up: without DNS that takes 45 s. The agent's
 #: /etc/hosts, which is not the image's, answers it.
-_SERVE = (
-    "grep -q '^tmpfs /etc/hosts ' /proc/mounts && ! grep -q UNKNOWN /etc/hosts && "
-    "echo '127.0.0.1 UNKNOWN' >> /etc/hosts; "
-    "for sshd in /usr/sbin/sshd /usr/bin/sshd /usr/local/sbin/sshd; do "
-    "[ -x $sshd ] && { mkdir -p -m 0755 /run/sshd; exec $sshd -i -f /run/banger/ssh/sshd_config; }; done; "
-    "echo 'banger: the image has no sshd' >&2; "
-    "echo 'hint: banger vm exec needs none; or install openssh-server in the VM' >&2; exit 127"
-)
+_SERVE = f"""\
+d={_DIRECTORY} had= named=
+[ -s $d/host_key ] && [ -s $d/authorized_keys ] && [ -s $d/sshd_config ] && [ -s $d/version ] &&
+read -r had < $d/version
+if [ "$had" != "$SSH_VERSION" ]; then
+    new=$d/new.$$
+    umask 022
+    rm -rf $new && mkdir -p $d && mkdir -m 700 $new &&
+    printf '%s' "$SSH_HOST_KEY" > $new/host_key && printf '%s\\n' "$SSH_AUTHORIZED" > $new/authorized_keys &&
+    printf '%s' "$SSH_CONFIG" > $new/sshd_config && printf '%s\\n' "$SSH_VERSION" > $new/version &&
+    chmod 600 $new/host_key && chmod 644 $new/authorized_keys &&
+    mv -f $new/host_key $new/authorized_keys $new/sshd_config $d && mv -f $new/version $d && rmdir $new || {{
+        echo "banger: $d cannot be written in the guest; hint: banger vm exec needs no ssh" >&2
+        exit 125
+    }}
+fi
+while read -r _ names; do case " $names " in *" UNKNOWN "*) named=1;; esac; done < /etc/hosts
+if [ -z "$named" ]; then
+    while read -r kind place _; do
+        [ "$kind $place" != "tmpfs /etc/hosts" ] || echo '127.0.0.1 UNKNOWN' >> /etc/hosts
+    done < /proc/mounts
+fi
+unset SSH_HOST_KEY SSH_AUTHORIZED SSH_CONFIG SSH_VERSION
+for sshd in /usr/sbin/sshd /usr/bin/sshd /usr/local/sbin/sshd; do
+    [ -x $sshd ] || continue
+    [ -d /run/sshd ] || mkdir -p -m 0755 /run/sshd
+    exec $sshd -i -f $d/sshd_config
+done
+echo 'banger: the image has no sshd' >&2
+echo 'hint: banger vm exec needs none; or install openssh-server in the VM' >&2
+exit 127
+"""
 
 
 class SshParams(BaseModel):
@@ -63,11 +88,13 @@ class SshParams(BaseModel):
 
 
 class SshSetup(BaseModel):
-    """Where the ssh_config is, and the VM's host name in it."""
+    """Where the ssh_config is, the VM's host name in it, and the token of its first connection, as of vm.ssh.open."""
 
     config: str
     host: str | None = None
     vm: str | None = None
+    token: str | None = None
+    socket: str | None = None
 
 
 class SshOpenParams(BaseModel):
@@ -78,30 +105,43 @@ class SshOpenParams(BaseModel):
     vm: str = Field(min_length=1, max_length=80)
 
 
-def prepare(op: OperationContext, params: SshParams) -> SshSetup:
-    """Make what ssh needs on the host before it starts."""
+async def prepare(op: OperationContext, params: SshParams) -> SshSetup:
+    """Make what ssh needs on the host before it starts; with a VM, prepare its first connection too."""
     files = ssh_files(op.services)
-    files.prepare(op.services.commands)
     if params.vm is None:
+        await asyncio.to_thread(files.prepare, op.services.commands)
         return SshSetup(config=str(files.config))
-    vm = _running(op.services, params.vm)
-    _pin(op.services, vm)
-    return SshSetup(config=str(files.config), host=f"{vm.name}.vm", vm=vm.name)
+    answer = await open_ssh(op, SshOpenParams(vm=params.vm))
+    return SshSetup(
+        config=str(files.config),
+        host=f"{answer.vm}.vm",
+        vm=answer.vm,
+        token=answer.token,
+        socket=answer.socket,
+    )
 
 
 async def open_ssh(op: OperationContext, params: SshOpenParams) -> StreamToken:
-    """Give the guest its keys and prepare the stream of an sshd."""
+    """Prepare the stream of an sshd, which comes with the keys it needs."""
     services = op.services
     vm = _running(services, params.vm)
     identity, host_key = await asyncio.to_thread(_make_keys, services, vm)
-    await asyncio.gather(
-        _write(services, vm, "host_key", host_key, 0o600),
-        _write(services, vm, "authorized_keys", f"{identity}\n".encode(), 0o644),
-        _write(services, vm, "sshd_config", _SSHD_CONFIG.encode(), 0o644),
-    )
-    request = {"op": "exec", "argv": ["/bin/sh", "-c", _SERVE], "cwd": "/", "user": "root"}
+    request = {
+        "op": "exec",
+        "argv": ["/bin/sh", "-c", _SERVE],
+        "env": _make_environment(identity, host_key),
+        "cwd": "/",
+        "user": "root",
+    }
     token = services.streams.issue(vm.id, vm_paths(services, vm).channel, "vm.ssh", request)
     return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
+
+
+def _make_environment(identity: str, host_key: str) -> dict[str, str]:
+    """Return what the guest's script is given; the version names the contents of all files together."""
+    files = {"SSH_HOST_KEY": host_key, "SSH_AUTHORIZED": identity, "SSH_CONFIG": _SSHD_CONFIG}
+    version = hashlib.sha256("\0".join(files.values()).encode()).hexdigest()
+    return {**files, "SSH_VERSION": version}
 
 
 def ssh_files(services: Services) -> SshFiles:
@@ -128,46 +168,13 @@ def _pin(services: Services, vm: Vm) -> None:
     )
 
 
-def _make_keys(services: Services, vm: Vm) -> tuple[str, bytes]:
+def _make_keys(services: Services, vm: Vm) -> tuple[str, str]:
     files = ssh_files(services)
     files.prepare(services.commands)
     _pin(services, vm)
     identity = public_key(files.identity)
     assert identity is not None
-    return identity, _host_key(services, vm).read_bytes()
-
-
-async def _write(services: Services, vm: Vm, name: str, content: bytes, mode: int) -> None:
-    """Write a file in the guest; renamed into place, so that an sshd never reads half of one."""
-    path = f"{_DIRECTORY}/{name}"
-    await _bounded(_write_file(services, vm, path, content, mode), f"'{vm.name}' did not take {path}")
-
-
-async def _write_file(services: Services, vm: Vm, path: str, content: bytes, mode: int) -> None:
-    channel = vm_paths(services, vm).channel
-    stream = await services.guests.open(
-        vm.id, channel, "file-write", path=path, mode=mode, uid=0, gid=0, parents=True
-    )
-    said = b""
-    try:
-        await stream.send_data(content)
-        await stream.send_eof()
-        while (frame := await stream.read_frame()).type not in wire.FINAL:
-            if frame.type == wire.DATA:
-                said = (said + frame.payload)[:500]
-                await stream.grant(frame)
-    finally:
-        await stream.close()
-    if frame.type != wire.EXIT or frame.json().get("code") != 0:
-        why = wire.clean_text(said.decode("utf-8", "replace"), 500)
-        raise GuestError(f"'{vm.name}' could not write {path}: {why}", hint="banger vm exec needs no ssh")
-
-
-async def _bounded(work: Awaitable[None], message: str) -> None:
-    try:
-        await asyncio.wait_for(work, _WRITE_TIMEOUT)
-    except TimeoutError as error:
-        raise GuestError(f"{message} within {_WRITE_TIMEOUT:.0f} s", hint="banger vm list") from error
+    return identity, _host_key(services, vm).read_text(encoding="ascii")
 
 
 OPERATIONS = [

@@ -16,7 +16,7 @@ from banger.model.command import Operation
 from banger.model.image import Image
 from banger.model.vm import Vm
 
-#: The locale of commands unless the caller sends one: every Debian since 12 has it.
+#: The locale of commands where the guest lacks the caller's: every Debian since 12 has it.
 _LANG = "C.UTF-8"
 #: The longest word that a guest's kernel takes, characters.
 _WORD_LIMIT = 131072
@@ -44,8 +44,9 @@ class ExecOpenParams(VmParams):
 
     ``user``: the image's user when not given, else root; ``cwd``: the user's home when not given;
     ``proxy``: set the caller's proxy variables; as ``defaults.proxy`` says when not given;
-    ``time_zone``: a name of the zone data base, used where the guest has it; ``image_command``: the image's entrypoint
-    and command are run instead of ``argv`` where it has any.
+    ``time_zone``: a name of the zone data base, used where the guest has it;
+    ``language``: a value for LANG, used where the guest has that locale, unless ``env`` or the image sets LANG;
+    ``image_command``: the image's entrypoint and command are run instead of ``argv`` where it has any.
     """
 
     argv: tuple[GuestText, ...] = Field(min_length=1, max_length=4096)
@@ -53,6 +54,7 @@ class ExecOpenParams(VmParams):
     cwd: GuestPath | None = None
     user: str | None = Field(default=None, max_length=256)
     time_zone: str | None = Field(default=None, max_length=100)
+    language: str | None = Field(default=None, max_length=100)
     proxy: bool | None = None
     image_command: bool = False
     tty: bool = False
@@ -88,17 +90,19 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
         raise UsageError("the command's name is empty", hint="banger vm exec VM -- COMMAND")
     image = _image_of(op, vm)
     own = (*image.entrypoint, *image.cmd) if image and params.image_command else ()
+    chosen = {**(image.env if image else {}), **_proxies(op, params.proxy), **params.env}
+    language = None if "LANG" in chosen else params.language
     request: dict[str, Any] = {
         "op": "exec",
         "argv": list(own or params.argv),
-        "env": {**(image.env if image else {}), "LANG": _LANG, **_proxies(op, params.proxy), **params.env},
+        "env": {"LANG": _LANG, **chosen},
         "tty": params.tty,
         "rows": params.rows,
         "cols": params.columns,
     }
     user, cwd = (image.user or None, image.workdir or None) if image else (None, None)
     user, cwd = params.user or user, params.cwd or cwd
-    optional = (("cwd", cwd), ("user", user), ("tz", params.time_zone))
+    optional = (("cwd", cwd), ("user", user), ("tz", params.time_zone), ("lang", language))
     request |= {key: value for key, value in optional if value is not None}
     return _issue(op, vm, "vm.exec", request)
 

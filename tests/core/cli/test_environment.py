@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from banger.cli import environment
-from banger.cli.environment import collect_environment, terminal_environment, time_zone
+from banger.cli.environment import collect_environment, language, terminal_environment, time_zone
 from banger.cli.escape import Escape, check_escape
 from banger.errors import UsageError
 
@@ -99,3 +99,19 @@ def test_without_an_escape_all_is_the_guests() -> None:
     for text in ("", "ab", ".", "\x1b", "é"):
         with pytest.raises(UsageError):
             check_escape(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("de_DE.UTF-8", "de_DE.UTF-8"),
+        ("", None),
+        ("C", None),
+        ("POSIX", None),
+        ("\udcff", None),
+        ("x" * 101, None),
+    ],
+)
+def test_language(monkeypatch: pytest.MonkeyPatch, value: str, sent: str | None) -> None:
+    monkeypatch.setenv("LANG", value)
+    assert language() == sent

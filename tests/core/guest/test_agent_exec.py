@@ -93,3 +93,14 @@ async def test_without_a_terminal_leaving_is_closing(channel: GuestChannel) -> N
         return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
 
     await until(is_gone)
+
+
+@pytest.mark.skipif(not Path("/usr/lib/locale/C.utf8/LC_CTYPE").exists(), reason="no such locale here")
+async def test_a_language_is_set_where_it_is_known(channel: GuestChannel) -> None:
+    for language, shown in (
+        ("C.UTF-8", b"C.UTF-8"),
+        ("xx_XX.UTF-8", b"given"),
+        ("../locale/C.utf8", b"given"),
+    ):
+        said = await terminal_says(channel, "printf %s $LANG", lang=language, env={"LANG": "given"})
+        assert said == shown
