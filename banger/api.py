@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     from banger.errors import HostError as HostError
     from banger.errors import ImageError as ImageError
     from banger.errors import KernelError as KernelError
+    from banger.errors import LoginError as LoginError
     from banger.errors import NetworkError as NetworkError
     from banger.errors import NotFoundError as NotFoundError
     from banger.errors import PluginError as PluginError
     from banger.errors import StartError as StartError
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
+    from banger.host.caller import Login as Login
     from banger.host.caller import find_authorities as find_authorities
+    from banger.host.caller import find_login as find_login
     from banger.host.caller import find_proxy as find_proxy
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
@@ -98,9 +101,9 @@ _HOMES = {
     "banger.daemon.context": "OperationContext",
     "banger.errors": (
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
-        "NetworkError NotFoundError PluginError StartError UsageError VmmError"
+        "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
-    "banger.host.caller": "find_authorities find_proxy",
+    "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands",
     "banger.host.disk": "Disks",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",

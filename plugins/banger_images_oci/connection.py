@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import threading
 import time
@@ -34,7 +35,11 @@ class Connections:
     def __init__(self, report: Callable[[], None], *, window: float = WINDOW) -> None:
         import httpx
 
+        # Its lines have whole addresses in them, and in those of stores are signatures.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._httpx = httpx
+        self._extensions = {"trace": self._trace}
         self._report, self._window = report, window
         # The caller is known to the thread that pulls, not to those that fetch.
         self._proxy = _remember(find_proxy)
@@ -73,14 +78,18 @@ class Connections:
             time.sleep(min(left, _LOOK))
             self.moved(WINDOW_BYTES)
 
-    def send(self, url: str, headers: dict[str, str], method: str = "GET") -> httpx.Response:
-        """Return an answer whose body is still to come; what breaks before that is tried again."""
+    def send(self, url: str, headers: dict[str, str], form: dict[str, str] | None = None) -> httpx.Response:
+        """Return an answer whose body is still to come; what breaks before that is tried again.
+
+        :param form: posted, where there is one.
+        """
         for attempt in range(TRIES):
             self.check()
             try:
                 client = self._client(url)
+                method = "GET" if form is None else "POST"
                 request = client.build_request(
-                    method, url, headers=headers, extensions={"trace": self._trace}
+                    method, url, headers=headers, data=form, extensions=self._extensions
                 )
                 answer = client.send(request, stream=True)
                 self.moved(WINDOW_BYTES)

@@ -69,3 +69,13 @@ def local_name(reference: Reference) -> str:
 def is_insecure(host: str, insecure: tuple[str, ...]) -> bool:
     """Tell whether a ``host[:port]`` is listed, with its port or as a host with any."""
     return host in insecure or host.rpartition(":")[0] in insecure
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, by its name or address alone."""
+    import ipaddress
+
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

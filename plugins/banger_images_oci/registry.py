@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
 import os
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from banger.api import ImageError, NotFoundError
+from banger.api import ImageError, Login, LoginError, NotFoundError
 from banger_images_oci.connection import TRIES, Connections
 from banger_images_oci.documents import DOCUMENT_LIMIT, INDEXES, MANIFESTS, Blob, parse_json
-from banger_images_oci.reference import Reference, is_insecure
+from banger_images_oci.reference import Reference, is_insecure, is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -30,9 +31,16 @@ class Registry:
     """One repository of one registry.
 
     :param insecure: hosts that may be spoken to without TLS.
+    :param login: who the caller is there; sent when the registry asks, never to a redirect's target.
     """
 
-    def __init__(self, reference: Reference, insecure: tuple[str, ...], connections: Connections) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        insecure: tuple[str, ...],
+        connections: Connections,
+        login: Login | None = None,
+    ) -> None:
         import httpx
 
         self._httpx = httpx
@@ -44,6 +52,7 @@ class Registry:
         self._scope = f"repository:{reference.path}:pull"
         self._token: str | None = None
         self._connections = connections
+        self._login = login
 
     def document(self, wanted: str) -> bytes:
         """Return a manifest or index by tag or digest; one by digest is checked."""
@@ -192,15 +201,17 @@ class Registry:
             raise ImageError(f"{self._name} {what} to an address with a user in it")
 
     def _log_in(self, challenge: str) -> str:
-        """Return the header for an anonymous token."""
+        """Return the header that answers a challenge: with the login there is, or a token for anybody."""
+        scheme = challenge.partition(" ")[0].lower()
+        if scheme == "basic" and self._login is not None and self._login.user:
+            return self._basic(self._base)
         fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge[:4096]))
         realm = fields.get("realm", "")
-        if not challenge.lower().startswith("bearer ") or not realm:
+        if scheme != "bearer" or not realm:
             raise self._refused(401)
         self._check_tls(realm, "sends logins")
         params = {"scope": self._scope, **({"service": fields["service"]} if "service" in fields else {})}
-        url = self._httpx.URL(realm).copy_merge_params(params)
-        answer = self._connections.send(str(url), {"Accept-Encoding": "identity"})
+        answer = self._ask_token(realm, params)
         try:
             if answer.status_code != 200:
                 raise self._refused(answer.status_code)
@@ -213,13 +224,42 @@ class Registry:
             raise ImageError(f"{self._name} gave no token")
         return f"Bearer {token}"
 
+    def _ask_token(self, realm: str, params: dict[str, str]) -> httpx.Response:
+        headers = {"Accept-Encoding": "identity"}
+        if self._login is not None and not self._login.user:
+            self._check_private(realm)
+            form = {"grant_type": "refresh_token", "refresh_token": self._login.secret, "client_id": "banger"}
+            return self._connections.send(realm, headers, form={**params, **form})
+        url = str(self._httpx.URL(realm).copy_merge_params(params))
+        if self._login is not None:
+            headers["Authorization"] = self._basic(realm)
+        return self._connections.send(url, headers)
+
+    def _basic(self, url: str) -> str:
+        assert self._login is not None
+        self._check_private(url)
+        pair = f"{self._login.user}:{self._login.secret}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+    def _check_private(self, url: str) -> None:
+        """Refuse to send a secret where others can read it: without TLS it stays on this machine."""
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            hint = "give the registry a certificate, or reach it through a loopback port (ssh -L)"
+            raise ImageError(f"no login is sent to {ascii(parts.netloc)[1:101]} without TLS", hint=hint)
+
     def _refused(self, status: int) -> ImageError | NotFoundError:
         if status == 404:
             return NotFoundError(f"{self._name} has no such image", hint="check the name and the tag")
-        if status in (401, 403):
-            return ImageError(
-                f"{self._name} refuses an anonymous pull ({status})",
-                hint="fetch it with a tool that is logged in: skopeo copy docker://… oci-archive:FILE, then image pull",
+        if status in (401, 403, 429):
+            what = "has enough of" if status == 429 else "refuses"
+            if self._login is not None:
+                hint = "log in again with docker or podman, or try again later"
+                return ImageError(f"{self._name} {what} pulls with your login ({status})", hint=hint)
+            return LoginError(
+                f"{self._name} {what} anonymous pulls ({status})",
+                registry=self._name,
+                hint=f"docker login {self._name.partition('/')[0]}, or podman login",
             )
         return ImageError(f"{self._name} answers with status {status}", hint="try again later")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from banger.api import ImageError, PulledImage, UsageError
+from banger.api import ImageError, PulledImage, UsageError, find_login
 from banger_images_oci.reference import local_name, parse_reference
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def pull_reference(text: str, ctx: PullContext) -> PulledImage:
     fetching = _Fetching(ctx, reference.host)
     connections = Connections(fetching.report)
     try:
-        registry = Registry(reference, settings.insecure, connections)
+        login = find_login(f"{reference.host}/{reference.path}")
+        registry = Registry(reference, settings.insecure, connections, login)
         fetch = _cached_documents(registry, blobs)
         manifest = find_manifest(fetch(reference.wanted), fetch, ctx.arch)
         _fetch_blobs(registry, manifest, blobs, fetching)

@@ -89,3 +89,32 @@ def test_authorities_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CURL_CA_BUNDLE", "/c.pem")
     monkeypatch.setenv("SSL_CERT_DIR", "/certs")
     assert caller.find_authorities() == ("/c.pem", "/certs")
+
+
+def test_logins_live_as_long_as_the_operation_and_show_no_secret() -> None:
+    def call() -> None:
+        caller.take_logins(json.dumps({"r.example/a": ["user", "word"]}))
+        login = caller.find_login("r.example/a")
+        assert login == caller.Login("user", "word")
+        assert "word" not in repr(login)
+        assert caller.find_login("r.example/b") is None
+
+    contextvars.copy_context().run(call)
+    assert caller.find_login("r.example/a") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "7",
+        '{"a": 1}',
+        '{"a": ["x"]}',
+        '{"a": ["x", "y\\n"]}',
+        '{"a": ["x", "' + "y" * 40000 + '"]}',
+    ],
+)
+def test_logins_that_make_no_sense(text: str) -> None:
+    with pytest.raises(UsageError, match="logins"):
+        caller.take_logins(text)

@@ -23,6 +23,9 @@ class Request(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def answer(self, status: int, body: bytes = b"", *, length: int | None = None, **headers: str) -> None:
         """Send an answer; ``length`` lies about the body's."""
         self.send_response(status)

@@ -88,8 +88,11 @@ def missing_programs(*programs: str) -> list[str]:
 
 
 @contextmanager
-def run_registry(base: Path) -> Iterator[str]:
-    """Run Debian's docker-registry on a free loopback port and yield its host:port."""
+def run_registry(base: Path, *, users: Path | None = None) -> Iterator[str]:
+    """Run Debian's docker-registry on a free loopback port and yield its host:port.
+
+    :param users: a file of users and passwords, as htpasswd writes it; without one everybody may do everything.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -97,6 +100,7 @@ def run_registry(base: Path) -> Iterator[str]:
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {base / 'registry'}}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        + (f"auth: {{htpasswd: {{realm: lab, path: {users}}}}}\n" if users else "")
     )
     with open(base / "registry.log", "wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
@@ -117,7 +121,7 @@ def run_registry(base: Path) -> Iterator[str]:
         process.wait(10)
 
 
-def push(layout: Path, where: str) -> None:
+def push(layout: Path, where: str, login: str = "") -> None:
     """Copy a layout's image to a registry."""
     line = [
         "skopeo",
@@ -125,6 +129,7 @@ def push(layout: Path, where: str) -> None:
         "copy",
         "-q",
         "--dest-tls-verify=false",
+        *(["--dest-creds", login] if login else []),
         f"oci:{layout}:latest",
         f"docker://{where}",
     ]
