@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from banger.model.network import NetworkMode as NetworkMode
     from banger.model.network import QemuUser as QemuUser
     from banger.model.network import Tap as Tap
+    from banger.model.size import format_bytes as format_bytes
     from banger.model.source import ImageSource as ImageSource
     from banger.model.source import KernelSource as KernelSource
     from banger.model.source import PullContext as PullContext
@@ -114,6 +115,7 @@ _HOMES = {
     "banger.model.hook": "hookimpl",
     "banger.model.image": "Image Kernel",
     "banger.model.network": "GuestInterface HostForward NetAttachment NetworkMode QemuUser Tap",
+    "banger.model.size": "format_bytes",
     "banger.model.source": "ImageSource KernelSource PullContext PulledImage PulledKernel",
     "banger.model.vm": "PublishedPort Vm VmSpec VmState",
     "banger.model.vmm": "Drive LaunchPlan LaunchSpec Vmm VmmFeatures VmmProbe VmmStatus",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from banger.api import hookimpl
 
 if TYPE_CHECKING:
-    from banger.api import Check, ImageSource
+    from banger.api import Check, Command, ImageSource, Operation
 
 
 @hookimpl
@@ -36,3 +36,23 @@ def banger_register_checks() -> list[Check]:
     from banger_images_oci.checks import CHECKS
 
     return list(CHECKS)
+
+
+@hookimpl
+def banger_register_operations() -> list[Operation]:
+    """Declare ``image.cache.prune``."""
+    from banger_images_oci.cache import OPERATIONS
+
+    return list(OPERATIONS)
+
+
+@hookimpl
+def banger_register_commands() -> list[Command]:
+    """Declare ``image cache prune``."""
+    from banger.api import Command
+
+    return [
+        Command(
+            "image cache prune", "empty the cache of container images", "banger_images_oci.commands:prune"
+        )
+    ]

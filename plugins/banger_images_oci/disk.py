@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _TYPES = {"f": 0o100000, "d": 0o40000, "l": 0o120000, "c": 0o20000, "b": 0o60000, "p": 0o10000}
 _TIMEOUT = 3600.0
+#: Bytes of a line for debugfs. It reads lines in pieces of stdio's BUFSIZ (8192 in glibc, 1024 in musl) and takes the
+#: rest of a longer one for the next command, and one of its commands starts programs.
+_LINE_LIMIT = 1000
 #: What debugfs takes as the current time; nothing on the disk keeps it.
 _EPOCH = "1"
 
@@ -43,7 +46,7 @@ def make_disk(reader: LayerReader, contents: Path, target: Path, uuid: str, ctx:
     script = target.with_name("script")
     with open(script, "xb") as file:
         for number, line_ in enumerate(_script(reader.tree.root, contents, reader)):
-            file.write(line_ + b"\n")
+            file.write(_check_line(line_) + b"\n")
             if number % 4096 == 0:
                 ctx.progress("writing the disk")
     done = ctx.commands.run(
@@ -65,6 +68,15 @@ def make_disk(reader: LayerReader, contents: Path, target: Path, uuid: str, ctx:
         raise ImageError(f"debugfs refused: {ascii(said[0])[1:201] if said else done.status}")
     script.unlink()
     _clean_superblock(target, ctx)
+
+
+def _check_line(line: bytes) -> bytes:
+    """Return a line that debugfs takes for the one command that it is; whatever made it, nothing else goes there."""
+    if any(byte in line for byte in (b"\n", b"\r", b"\0")):
+        raise ImageError("the image has a name that debugfs cannot carry")
+    if len(line) > _LINE_LIMIT:
+        raise ImageError(f"the image has a path or a link that is too long: {ascii(line[:60])[2:-1]}…")
+    return line
 
 
 def _clean_superblock(target: Path, ctx: PullContext) -> None:

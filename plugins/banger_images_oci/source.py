@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from banger.api import ImageError, PulledImage, UsageError, find_login
+from banger.api import HostError, ImageError, PulledImage, UsageError, find_login
 from banger_images_oci.reference import local_name, parse_reference
 
 if TYPE_CHECKING:
     from banger.api import PullContext
     from banger_images_oci.documents import Blob, Config, Manifest
+    from banger_images_oci.reference import Reference
     from banger_images_oci.registry import Registry
 
 #: Blobs that are fetched at once.
@@ -45,34 +48,62 @@ def name_file(path: str) -> str:
 
 def pull_reference(text: str, ctx: PullContext) -> PulledImage:
     """Pull from a registry. What the cache has by digest is not asked for again."""
-    from banger_images_oci.connection import Connections
-    from banger_images_oci.registry import Registry
+    from banger_images_oci.cache import hold_cache
 
     reference = parse_reference(text)
     settings: Any = ctx.settings("images-oci")
     ctx.progress("asking the registry", reference.host)
-    blobs = ctx.cache / "blobs"
-    blobs.mkdir(mode=0o700, exist_ok=True)
+    with _translated(), hold_cache(ctx.cache, lambda: _wait(ctx)) as blobs:
+        manifest = _fetch(reference, settings.insecure, blobs, ctx)
+        return _build(manifest, lambda blob: open(blobs / blob.digest[7:], "rb"), settings.kernel, ctx)
+
+
+def _fetch(reference: Reference, insecure: tuple[str, ...], blobs: Path, ctx: PullContext) -> Manifest:
+    """Return a manifest whose blobs are all in the cache."""
+    from banger_images_oci.connection import Connections
+    from banger_images_oci.registry import Registry
+
     fetching = _Fetching(ctx, reference.host)
     connections = Connections(fetching.report)
     try:
         login = find_login(f"{reference.host}/{reference.path}")
-        registry = Registry(reference, settings.insecure, connections, login)
+        registry = Registry(reference, insecure, connections, login)
         fetch = _cached_documents(registry, blobs)
         manifest = find_manifest(fetch(reference.wanted), fetch, ctx.arch)
         _fetch_blobs(registry, manifest, blobs, fetching)
+        return manifest
     finally:
         connections.close()
-    return _build(manifest, lambda blob: open(blobs / blob.digest[7:], "rb"), settings.kernel, ctx)
+
+
+def _wait(ctx: PullContext) -> None:
+    ctx.progress("waiting for the cache")
+    time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what the host's file system refuses into an error that says so."""
+    try:
+        yield
+    except OSError as error:
+        hint = "free some space and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        where = f" ({error.filename})" if isinstance(error.filename, str) else ""
+        raise HostError(f"the image could not be written: {error.strerror}{where}", hint=hint) from error
 
 
 def pull_file(path: str, ctx: PullContext) -> PulledImage:
     """Pull from a directory or archive; which of them, the file itself says."""
+    name_file(path)
+    settings: Any = ctx.settings("images-oci")
+    with _translated():
+        return _pull_file(path, settings.kernel, ctx)
+
+
+def _pull_file(path: str, kernel: str, ctx: PullContext) -> PulledImage:
     from banger_images_oci.documents import is_index, parse_json
     from banger_images_oci.layout import Layout, unpack_docker, unpack_layout
 
-    name_file(path)
-    settings: Any = ctx.settings("images-oci")
     source, copy = Path(path), ctx.staging / "layout"
     ctx.progress("reading the archive")
     if source.is_dir():
@@ -86,7 +117,7 @@ def pull_file(path: str, ctx: PullContext) -> PulledImage:
     if not is_index(parse_json(index, "index")):
         raise ImageError("index.json is no index of images")
     manifest = find_manifest(index, layout.document, ctx.arch)
-    pulled = _build(manifest, layout.open, settings.kernel, ctx)
+    pulled = _build(manifest, layout.open, kernel, ctx)
     shutil.rmtree(copy, ignore_errors=True)
     return pulled
 

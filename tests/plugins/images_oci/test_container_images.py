@@ -188,6 +188,15 @@ HOSTILE: dict[str, list[Entry]] = {
     "deep": [entry("d/" * 4000 + "x", b"")],
     "root": [entry("./", kind=tarfile.SYMTYPE, linkname="x")],
     "newline in a target": [entry("l", kind=tarfile.SYMTYPE, linkname="a\nb")],
+    "command in a long target": [entry("l", kind=tarfile.SYMTYPE, linkname='"' * 4000 + "x" * 95)],
+    "command in a long path": [entry("/".join(["d" * 200] * 5) + "/!touch x", b"")],
+    "NUL": [entry("x", b"", pax_headers={"path": "a\0b"})],
+    "NUL in a target": [entry("l", kind=tarfile.SYMTYPE, pax_headers={"linkpath": "a\0b"})],
+    "no user": [entry("x", b"", uid=2**32 - 1)],
+    "device": [entry("n", kind=tarfile.CHRTYPE, devmajor=5000, devminor=1)],
+    "unknown type": [entry("x", b"", kind=b"V")],
+    "attribute": [entry("x", b"", pax_headers={"SCHILY.xattr.user.a b": "x"})],
+    "long attribute": [entry("x", b"", pax_headers={"SCHILY.xattr.user.a": "x" * 4000})],
     "header": [entry("x", b"", pax_headers={"comment": "x" * 2_000_000})],
 }
 
