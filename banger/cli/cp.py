@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import closing
@@ -57,6 +58,13 @@ def _parse(text: str) -> _Place:
     return _Place(None, text)
 
 
+def _hint(error: OSError, path: str) -> str:
+    directory = os.path.dirname(path) or "."
+    return (
+        f"what is there: ls {_shown(directory)}" if error.errno == errno.ENOENT else f"ls -ld {_shown(path)}"
+    )
+
+
 class Copy:
     """One copy, with its progress and what was left out."""
 
@@ -80,7 +88,7 @@ class Copy:
                 total, directory = tree_size(source), os.path.isdir(source)
                 os.close(os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
             except OSError as error:
-                raise HostError(f"{_shown(source)}: {error.strerror}", hint="see: ls -l") from error
+                raise HostError(f"{_shown(source)}: {error.strerror}", hint=_hint(error, source)) from error
             if total is None and not directory:
                 raise UsageError(
                     f"{_shown(source)}: devices, pipes and sockets are not copied", hint="- reads a pipe"

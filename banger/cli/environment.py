@@ -33,7 +33,7 @@ def _read_file(path: str) -> dict[str, str]:
                 raise IsADirectoryError(21, os.strerror(21))
             text = file.read(_FILE_LIMIT + 1)
     except OSError as error:
-        raise UsageError(f"--env-file {path}: {error.strerror}", hint="one NAME=VALUE per line") from error
+        raise UsageError(f"--env-file {path}: {error.strerror}", hint=f"ls -l {path}") from error
     if len(text) > _FILE_LIMIT:
         raise UsageError(f"--env-file {path}: longer than 1 MiB", hint="copy the file instead: banger vm cp")
     chosen: dict[str, str] = {}

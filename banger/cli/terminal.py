@@ -28,6 +28,8 @@ _LEAVE_SECONDS = 2.0
 _END_SECONDS = 10.0
 #: So many Ctrl-C within so many seconds mean: whatever it does.
 _IMPATIENT, _IMPATIENT_SECONDS = 3, 5.0
+#: The agent's words for a request that it will not do (docs/reference/agent-protocol.md): the connection is well.
+_REFUSED = frozenset({"no-user", "cwd", "bad-request", "limit", "refused"})
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -232,7 +234,8 @@ class Session:
             tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead is the guest's
             yield
         finally:
-            termios.tcsetattr(0, termios.TCSADRAIN, before)
+            with suppress(termios.error):  # the terminal's window was closed
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -269,9 +272,19 @@ def refused(problem: dict[str, Any]) -> Exception:
     )
     if code in ("not-found", "permission"):
         return CommandError(message, _NOT_THERE if code == "not-found" else _CANNOT_RUN)
+    if code in _REFUSED or "type" not in problem:
+        return Refusal(message, code)
     from banger.errors import error_from_problem
 
-    return error_from_problem(problem) if "type" in problem else GuestError(message)
+    return error_from_problem(problem)
+
+
+class Refusal(GuestError):
+    """The guest's agent refused a request; ``code`` is the protocol's word for why."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class CommandError(NotFoundError):

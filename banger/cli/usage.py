@@ -18,12 +18,16 @@ _KINDS = {
 _TERMINAL = (
     "a terminal is opened by itself where there is one; without a command there is a shell: banger vm run"
 )
+_WHOLE = "directories are copied whole, with their modes and times"
 _FOLDERS = "folders are not shared; banger vm run PATH brings a repository, banger vm cp copies files"
 #: What people are used to from other tools, and what to do here.
 _HABITS = {
-    **dict.fromkeys(("-i", "-t", "--interactive", "--tty"), _TERMINAL),
-    **dict.fromkeys(("-v", "--volume", "--mount"), _FOLDERS),
+    **dict.fromkeys([("", name) for name in ("-i", "-t", "--interactive")], _TERMINAL),
+    **dict.fromkeys([("", name) for name in ("-v", "--volume", "--mount")], _FOLDERS),
+    **dict.fromkeys([("cp", name) for name in ("-r", "-R", "-a", "-p", "--recursive")], _WHOLE),
 }
+#: The commands that people know under the same names from elsewhere.
+_SAID = ("run", "create", "exec", "shell", "start", "cp")
 #: Characters of a message that may repeat all of what was typed.
 _SHOWN = 300
 
@@ -62,9 +66,8 @@ def _unknown_option(error: click.NoSuchOption, context: click.Context | None, hi
     name = error.option_name
     longer = [option for option in known if option.startswith(name)] if len(name) > 3 else []
     close = longer[0] if longer else suggest(name, known)
-    habit = (
-        _HABITS.get(name) if context is not None and context.command_path.startswith("banger vm ") else None
-    )
+    said = context.command_path.split()[-1] if context is not None else ""
+    habit = (_HABITS.get((said, name)) or _HABITS.get(("", name))) if said in _SAID else None
     return UsageError(
         f"there is no option {name[:80]}",
         hint=habit or (f"did you mean {close}? all of them: {hint}" if close else hint),

@@ -127,7 +127,7 @@ def run_in_vm(
     :raises SessionLeft: the user typed the escape; what runs goes on.
     """
     from banger.cli.environment import language, terminal_environment, time_zone
-    from banger.cli.terminal import CommandError, Session, has_terminal, open_stream, terminal_size
+    from banger.cli.terminal import CommandError, Refusal, Session, has_terminal, open_stream, terminal_size
 
     if terminal is None:
         terminal = has_terminal()
@@ -151,8 +151,19 @@ def run_in_vm(
         except CommandError as error:
             from banger.cli.main import show_error
 
+            if len(command) == 1 and " " in command[0]:
+                import shlex
+
+                error.hint = f"that is one word; a shell takes lines: -- sh -c {shlex.quote(command[0])}"
             show_error(error)
             return error.status_code
+        except Refusal as error:
+            if error.code == "no-user":
+                error.message = f"there is no user '{user}' in '{answer['vm']}'"
+                error.hint = f"who there is: banger vm exec {answer['vm']} -- getent passwd"
+            elif error.code == "cwd":
+                error.hint = f"make it first: banger vm exec {answer['vm']} -- mkdir -p DIRECTORY"
+            raise
         except GuestError as error:
             raise explain_loss(client, answer["vm"], error) from error
 

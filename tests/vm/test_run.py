@@ -93,8 +93,10 @@ def test_environment_user_and_directory(banger: Home, vm: str) -> None:
     assert result.out == b"good day|nobody|/tmp"
     assert banger.sh(vm, 'echo "$(id -un) $HOME $PWD"') == "root /root /root"
     result = banger("vm", "exec", "--user", "no-such-user", vm, "--", "true")
-    assert result.status != 0
-    assert "no such user" in result.err
+    assert result.status == 1
+    assert f"there is no user 'no-such-user' in '{vm}'" in result.err and "getent passwd" in result.err
+    result = banger("vm", "exec", vm, "--", "echo one word")
+    assert result.status == 127 and "sh -c 'echo one word'" in result.err
 
 
 def test_an_unset_variable_is_refused_before_anything_happens(banger: Home, vm: str) -> None:

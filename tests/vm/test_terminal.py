@@ -12,6 +12,8 @@ import subprocess
 import termios
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 import pytest
 from vmring import Home
@@ -20,7 +22,14 @@ from vmring import Home
 class Terminal:
     """A call of the command line on a terminal, as a person has one."""
 
-    def __init__(self, banger: Home, *arguments: str, rows: int = 40, columns: int = 100) -> None:
+    def __init__(
+        self,
+        banger: Home,
+        *arguments: str,
+        rows: int = 40,
+        columns: int = 100,
+        errors: IO[bytes] | None = None,
+    ) -> None:
         self.master, slave = pty.openpty()
         self.resize(rows, columns)
         self.before = termios.tcgetattr(slave)
@@ -31,7 +40,7 @@ class Terminal:
             env=banger.env,
             stdin=slave,
             stdout=slave,
-            stderr=slave,
+            stderr=slave if errors is None else errors,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
@@ -71,6 +80,19 @@ def shell(banger: Home, vm: str) -> Iterator[Terminal]:
     terminal.expect(b"# ")
     yield terminal
     terminal.close()
+
+
+def test_a_window_that_is_closed_ends_the_call_without_a_word_of_bugs(
+    banger: Home, vm: str, tmp_path: Path
+) -> None:
+    said = tmp_path / "err"
+    with open(said, "wb") as errors:
+        terminal = Terminal(banger, "vm", "exec", vm, "--", "sh", errors=errors)
+        terminal.expect(b"# ")
+        os.close(terminal._slave)
+        os.close(terminal.master)
+        assert terminal.process.wait(30) not in (0, 70)
+    assert "internal error" not in said.read_text() and "Traceback" not in said.read_text()
 
 
 def test_size_and_resize(shell: Terminal) -> None:

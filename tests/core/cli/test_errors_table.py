@@ -32,6 +32,8 @@ USAGE = [
     ("vm create --mem 1G", "there is no option --mem", "did you mean --memory?"),
     ("vm run -it -- sh", "there is no option -i", "a terminal is opened by itself where there is one"),
     ("vm run -v /tmp:/x", "there is no option -v", "folders are not shared; banger vm run PATH"),
+    ("exec -it x -- sh", "there is no option -i", "a terminal is opened by itself where there is one"),
+    ("vm cp -r a x:", "there is no option -r", "directories are copied whole"),
     ("vm list -Z", "there is no option -Z", "banger vm list --help"),
     ("vm show", "VM is missing", "banger vm show --help"),
     ("image show", "NAME is missing", "banger image show --help"),
