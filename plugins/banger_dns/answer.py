@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import dns.message
     import dns.name
+    import dns.rcode
 
 #: Bytes of a question that is looked at: a name has at most 255 (RFC 1035, 2.3.4), EDNS options the rest.
 QUESTION_LIMIT = 512
@@ -39,7 +40,9 @@ def answer(question: bytes, addresses: Mapping[str, str]) -> bytes | None:
     return response.to_wire()
 
 
-def _fill(query: dns.message.Message, response: dns.message.Message, addresses: Mapping[str, str]) -> int:
+def _fill(
+    query: dns.message.Message, response: dns.message.Message, addresses: Mapping[str, str]
+) -> dns.rcode.Rcode:
     """Put what the zone knows into the answer and return its code (RFC 1035, 4.1.1; RFC 2308 for an empty one)."""
     import dns.name
     import dns.opcode
@@ -60,7 +63,7 @@ def _fill(query: dns.message.Message, response: dns.message.Message, addresses: 
 
 def _forward(
     name: dns.name.Name, kind: int, response: dns.message.Message, addresses: Mapping[str, str]
-) -> int:
+) -> dns.rcode.Rcode:
     import dns.flags
     import dns.rcode
     import dns.rdatatype
@@ -79,7 +82,7 @@ def _forward(
 
 def _reverse(
     name: dns.name.Name, kind: int, response: dns.message.Message, addresses: Mapping[str, str]
-) -> int:
+) -> dns.rcode.Rcode:
     import dns.flags
     import dns.rcode
     import dns.rdatatype
