@@ -32,8 +32,12 @@ smoke: ## every scenario on a whole Debian inside a VM
 	@tools/setup.sh test
 	@$(PYTHON) -m pytest --rings smoke --all-scenarios
 
+golden: ## build every image and put it to its use
+	@tools/setup.sh test
+	@$(PYTHON) -m pytest --rings golden
+
 soak: ## sixty boots in a row
 	@tools/setup.sh test
 	@$(PYTHON) -m pytest --rings soak
 
-.PHONY: help run test lint types docs bench smoke soak
+.PHONY: help run test lint types docs bench smoke golden soak

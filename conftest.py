@@ -17,6 +17,7 @@ RINGS = {
     "host": "needs root: real namespaces, links and file systems",
     "vm": "boots virtual machines",
     "smoke": "a whole host inside a VM; smoke(slice=True) is part of make test",
+    "golden": "images that take minutes to build",
     "soak": "the same thing many times over",
 }
 HOMES = {"STATE": ".local/state", "CACHE": ".cache", "CONFIG": ".config", "DATA": ".local/share"}

@@ -7,13 +7,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent.h"
+#include "bus.h"
 #include "channel.h"
+#include "locale.h"
 #include "process.h"
 #include "user.h"
 
 #define ROOT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-enum { ENV_LIMIT = 1024, ARGV_LIMIT = 8192 };
+enum { ENV_LIMIT = 1024, ARGV_LIMIT = 8192, BUS_TIMEOUT_MS = 60000 };
 
 static struct user who; /* found by the parent, used by the child it forks */
 
@@ -33,6 +36,50 @@ static char **make_argv(const struct json *list) {
         return NULL;
     }
     return argv;
+}
+
+static bool is_file_under(const char *dir, const char *name) {
+    char path[600];
+    struct stat st;
+    return (size_t)snprintf(path, sizeof path, "%s/%s", dir, name) < sizeof path && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Entries lie in a directory named by the first letter, or by its number in hexadecimal. */
+static bool has_terminal(const char *name) {
+    static const char *databases[] = {"/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo", "/usr/lib/terminfo"};
+    char entry[100];
+    for (size_t i = 0; i < 2 * sizeof databases / sizeof *databases; i++) {
+        snprintf(entry, sizeof entry, i % 2 ? "%02x/%s" : "%c/%s", (unsigned char)name[0], name);
+        if (is_file_under(databases[i / 2], entry)) return true;
+    }
+    return false;
+}
+
+/* A terminal that the guest has never heard of becomes the nearest one it knows. Without a database nobody asks. */
+static void choose_terminal(void) {
+    static const char *known[] = {"xterm-256color", "xterm", "vt100"};
+    const char *name = getenv("TERM"), *home = getenv("TERMINFO");
+    if (!name || !*name) name = known[0];
+    bool sane = strlen(name) < 80 && !strchr(name, '/') && name[0] != '.';
+    setenv("TERM", sane ? name : known[0], 1);
+    if ((sane && has_terminal(name)) || home || (sane && !has_terminal("dumb"))) return;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (has_terminal(known[i])) {
+            setenv("TERM", known[i], 1);
+            return;
+        }
+    setenv("TERM", "dumb", 1);
+}
+
+/* The host's zone, where the guest knows it by that name. */
+static void choose_zone(const char *zone) {
+    if (zone && *zone && zone[0] != '/' && zone[0] != '.' && !strstr(zone, "..") && !getenv("TZ") && is_file_under("/usr/share/zoneinfo", zone))
+        setenv("TZ", zone, 1);
+}
+
+/* The caller's language, where the guest has it. */
+static void choose_language(const char *language) {
+    if (language && locale_is_there("/usr/lib/locale", language)) setenv("LANG", language, 1);
 }
 
 static void make_environment(const struct json *wanted) {
@@ -104,10 +151,14 @@ static int run(const struct json *request) {
     char what[300];
     char **argv = make_argv(json_get(request, "argv"));
     make_environment(json_get(request, "env"));
+    choose_zone(json_text(request, "tz", NULL));
+    choose_language(json_text(request, "lang", NULL));
+    if (isatty(0)) choose_terminal();
     umask(022);
     if (user_become(&who) < 0) process_refuse("permission", errno, "cannot become that user");
     enter_directory(json_text(request, "cwd", NULL));
     if (!argv) process_refuse("bad-request", 0, "no memory for argv");
+    if (agent.has_systemd) bus_await(argv[0], who.uid == 0, "/run", BUS_TIMEOUT_MS);
     int error = execute(argv);
     snprintf(what, sizeof what, "cannot run '%.200s'", argv[0]);
     process_refuse(NULL, error == ENOEXEC ? EACCES : error, what);

@@ -5,6 +5,9 @@
 
 int file_read(const struct json *request);
 int file_write(const struct json *request);
+/* In tree_read.c and tree_write.c: whole trees as the records of tree.h. */
+int tree_read(const struct json *request);
+int tree_write(const struct json *request);
 /* In relay.c. */
 int relay_run(const struct json *request);
 #endif

@@ -15,6 +15,7 @@ enum {
     FRAME_PREAMBLE = 65600,
     HELLO_LENGTH = 40, /* magic 16, version 4, nonce 16, crc 4 */
     NONCE_LENGTH = 16,
+    FRAME_LEAVE = 1, /* flag of a CLOSE: the process goes on */
 };
 
 enum frame_type {

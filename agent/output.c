@@ -55,7 +55,7 @@ static void end_output(struct stream *s, int which) {
     if (which == 0 && s->is_tty && s->in_fd == s->out_fd[0]) s->in_fd = -1;
     close_fd(&s->out_fd[which]);
     s->drain[which] = 0;
-    if (!s->is_call) channel_send(FRAME_EOF, s->id, (uint8_t)(which + 1), NULL, 0);
+    if (!s->is_call && s->id) channel_send(FRAME_EOF, s->id, (uint8_t)(which + 1), NULL, 0);
 }
 
 static void send_output(struct stream *s, int which, const char *data, size_t len) {
@@ -64,6 +64,7 @@ static void send_output(struct stream *s, int which, const char *data, size_t le
         if (s->result.len + len <= CALL_OUTPUT_LIMIT) buffer_append(&s->result, data, len);
         return;
     }
+    if (!s->id) return;
     s->window_out -= len < STREAM_MIN_COST ? STREAM_MIN_COST : (int64_t)len;
     channel_send(FRAME_DATA, s->id, (uint8_t)(which + 1), data, len);
 }
@@ -86,7 +87,7 @@ static void read_output(void *owner, int fd, short revents) {
 
 void output_collect(struct stream *s) {
     loop_watch(s->status_fd, POLLIN, read_status, s);
-    bool may_send = s->accepted && now_ms() >= s->retry_at && s->window_out >= STREAM_MIN_COST && !channel_is_congested();
+    bool may_send = s->accepted && now_ms() >= s->retry_at && s->window_out >= STREAM_MIN_COST && (!s->id || !channel_is_congested());
     for (int n = 0; n < 2 && may_send; n++) loop_watch(s->out_fd[n], POLLIN, read_output, s);
     if (s->exited && may_send) loop_wake_at(s->grace_at);
     if (now_ms() < s->retry_at) loop_wake_at(s->retry_at);
@@ -114,7 +115,7 @@ static void send_exit(struct stream *s) {
         snprintf(text, sizeof text, "{\"signal\":%d}", WTERMSIG(s->wait_status));
     else
         snprintf(text, sizeof text, "{\"code\":%d}", WEXITSTATUS(s->wait_status));
-    channel_send_text(FRAME_EXIT, s->id, text);
+    if (s->id) channel_send_text(FRAME_EXIT, s->id, text);
 }
 
 bool output_finish(struct stream *s) {

@@ -73,6 +73,8 @@ static const struct operation operations[] = {
     {.name = "wait-system", .run = report_system, .is_call = true},
     {.name = "file-read", .run = file_read},
     {.name = "file-write", .run = file_write},
+    {.name = "tree-read", .run = tree_read},
+    {.name = "tree-write", .run = tree_write},
     {.name = "relay", .run = relay_run},
 };
 

@@ -97,9 +97,15 @@ void stream_drop(struct stream *s) {
     stream_free(s);
 }
 
+/* The host leaves a terminal and the process goes on: what it prints from now on is read and thrown away. */
+static void leave(struct stream *s) {
+    s->id = 0; /* a number that no host uses */
+    s->window_out = STREAM_WINDOW;
+}
+
 void stream_drop_all(void) {
     for (int i = 0; i < STREAM_LIMIT; i++)
-        if (streams[i]) stream_drop(streams[i]);
+        if (streams[i] && streams[i]->id) stream_drop(streams[i]);
 }
 
 void stream_exit_when_dropped(void) { leaving = true; }
@@ -122,7 +128,7 @@ void stream_child_exited(pid_t pid, int status) {
 
 static void give_credit(struct stream *s, int64_t amount) {
     s->owed += amount;
-    if (s->owed < STREAM_GRANT) return;
+    if (s->owed < STREAM_GRANT || !s->id) return;
     unsigned char payload[4];
     for (int i = 0; i < 4; i++) payload[i] = (unsigned char)(s->owed >> (24 - 8 * i));
     channel_send(FRAME_CREDIT, s->id, 0, payload, sizeof payload);
@@ -188,7 +194,7 @@ static void take_credit(struct stream *s, uint32_t amount) {
 }
 
 void stream_take_frame(const struct frame *frame) {
-    struct stream *s = stream_find(frame->stream);
+    struct stream *s = frame->stream ? stream_find(frame->stream) : NULL;
     if (!s) return; /* it ended a moment ago */
     switch (frame->type) {
     case FRAME_DATA: take_data(s, frame); break;
@@ -199,7 +205,12 @@ void stream_take_frame(const struct frame *frame) {
     case FRAME_CREDIT: take_credit(s, frame_u32(frame->payload)); break;
     case FRAME_SIGNAL: send_signal(s, frame->payload[0]); break;
     case FRAME_RESIZE: resize(s, frame->payload); break;
-    case FRAME_CLOSE: stream_drop(s); break;
+    case FRAME_CLOSE:
+        if (frame->flags & FRAME_LEAVE && s->is_tty && s->accepted)
+            leave(s);
+        else
+            stream_drop(s);
+        break;
     default: break;
     }
 }

@@ -20,7 +20,7 @@ enum {
 };
 
 struct stream {
-    uint32_t id;
+    uint32_t id;   /* 0: the host has left a terminal whose process goes on */
     bool is_call;  /* one RESULT instead of ACCEPT, DATA, EXIT */
     bool is_tty;
     bool accepted, exited, detached;

@@ -10,6 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from banger.cli.client import Client as Client
+    from banger.cli.extension import Extension as Extension
+    from banger.cli.extension import Place as Place
+    from banger.cli.output import Progress as Progress
+    from banger.cli.output import clean as clean
+    from banger.cli.output import green as green
+    from banger.cli.output import print_json as print_json
+    from banger.cli.output import red as red
+    from banger.cli.output import say as say
+    from banger.cli.pipe import Ended as Ended
+    from banger.cli.pipe import run_piped as run_piped
+    from banger.cli.vm_exec import run_in_vm as run_in_vm
     from banger.daemon.context import OperationContext as OperationContext
     from banger.errors import BangerError as BangerError
     from banger.errors import CancelledError as CancelledError
@@ -25,9 +37,9 @@ if TYPE_CHECKING:
     from banger.errors import StartError as StartError
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
-    from banger.hookspecs import hookimpl as hookimpl
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
+    from banger.host.command import HostCommands as HostCommands
     from banger.host.disk import Disks as Disks
     from banger.host.process import find_process as find_process
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
@@ -43,6 +55,7 @@ if TYPE_CHECKING:
     from banger.model.check import CheckStatus as CheckStatus
     from banger.model.command import Command as Command
     from banger.model.command import Operation as Operation
+    from banger.model.hook import hookimpl as hookimpl
     from banger.model.image import Image as Image
     from banger.model.image import Kernel as Kernel
     from banger.model.network import GuestInterface as GuestInterface
@@ -66,6 +79,7 @@ if TYPE_CHECKING:
     from banger.model.vmm import Vmm as Vmm
     from banger.model.vmm import VmmFeatures as VmmFeatures
     from banger.model.vmm import VmmProbe as VmmProbe
+    from banger.model.vmm import VmmStatus as VmmStatus
     from banger.start.context import StartContext as StartContext
     from banger.start.context import UndoContext as UndoContext
     from banger.start.context import VmPaths as VmPaths
@@ -74,24 +88,29 @@ if TYPE_CHECKING:
 
 #: module -> the names it is home to.
 _HOMES = {
+    "banger.cli.client": "Client",
+    "banger.cli.extension": "Extension Place",
+    "banger.cli.output": "Progress clean green print_json red say",
+    "banger.cli.pipe": "Ended run_piped",
+    "banger.cli.vm_exec": "run_in_vm",
     "banger.daemon.context": "OperationContext",
     "banger.errors": (
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
-    "banger.hookspecs": "hookimpl",
-    "banger.host.command": "Commands Completed",
+    "banger.host.command": "Commands Completed HostCommands",
     "banger.host.disk": "Disks",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",
     "banger.model.check": "Check CheckResult CheckStatus",
     "banger.model.command": "Command Operation",
+    "banger.model.hook": "hookimpl",
     "banger.model.image": "Image Kernel",
     "banger.model.network": "GuestInterface HostForward NetAttachment NetworkMode QemuUser Tap",
     "banger.model.source": "ImageSource KernelSource PullContext PulledImage PulledKernel",
     "banger.model.vm": "PublishedPort Vm VmSpec VmState",
-    "banger.model.vmm": "Drive LaunchPlan LaunchSpec Vmm VmmFeatures VmmProbe",
+    "banger.model.vmm": "Drive LaunchPlan LaunchSpec Vmm VmmFeatures VmmProbe VmmStatus",
     "banger.start.context": "StartContext UndoContext VmPaths",
     "banger.start.step": "MILESTONES StartStep",
 }

@@ -23,9 +23,10 @@ def banger_register_start_steps() -> list[StartStep]:
 @hookimpl
 def banger_register_operations() -> list[Operation]:
     """Declare the core's operations."""
-    from banger.daemon.ops import config, self, store, vm
+    from banger.daemon.ops import config, health, operations, power, self, shape, ssh, store, stream, vm
 
-    return [*vm.OPERATIONS, *store.OPERATIONS, *config.OPERATIONS, *self.OPERATIONS]
+    families = (vm, power, shape, health, stream, ssh, store, config, operations, self)
+    return [operation for family in families for operation in family.OPERATIONS]
 
 
 @hookimpl

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
+from banger.model.hook import PROJECT as PROJECT
+from banger.model.hook import hookimpl as hookimpl
+
 if TYPE_CHECKING:
     from banger.model.auth import AuthSync
     from banger.model.capability import Capability
@@ -27,11 +30,7 @@ if TYPE_CHECKING:
     from banger.model.vmm import Vmm
     from banger.start.step import StartStep
 
-#: The project name hooks are marked with, and the entry-point group.
-PROJECT = "banger"
-
 hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec

@@ -50,8 +50,6 @@ def _markdown(doc: str) -> str:
 
 def cli_page() -> str:
     """Return the help of every command."""
-    from banger.cli.group import make_cli
-
     parts = [
         "# Commands",
         "",
@@ -63,9 +61,16 @@ def cli_page() -> str:
     parts += [
         "",
     ]
-    for context in walk_commands(make_cli(), "banger"):
+    for context in walk_commands(whole_cli(), "banger"):
         parts += [f"## {context.command_path}", "", "```", context.get_help().rstrip(), "```", ""]
     return "\n".join(parts)
+
+
+def whole_cli() -> click.Group:
+    """Return the root command with the commands of the built-in plugins, whether a daemon ever ran or not."""
+    from banger.cli.group import make_cli
+
+    return make_cli([command for plugin, command in _plugins().declared("commands") if plugin != "core"])
 
 
 def walk_commands(

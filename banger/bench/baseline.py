@@ -23,6 +23,7 @@ from banger.cli.client import Client
 from banger.errors import HostError, VmmError
 
 _DISKS = ("root.qcow2", "work.ext4")
+_ROOT = "root@127.0.0.1"
 
 
 class Baseline:
@@ -83,15 +84,34 @@ class Baseline:
         """Return the seconds of one ``ssh … true``."""
         return run_timed(self._ssh())
 
-    def _ssh(self) -> list[str]:
+    def ssh_to(self, address: str, port: int) -> float:
+        """Return the seconds of one ``ssh … true`` with another machine that has the same keys."""
+        return run_timed(self._ssh(f"root@{address}", port))
+
+    def scp_in(self, file: Path) -> float:
+        """Return the seconds that scp takes for a file into the machine."""
+        return run_timed(
+            ["scp", "-P", str(self._port), *self._options(), os.fspath(file), f"{_ROOT}:/root/copied"]
+        )
+
+    def scp_out(self, file: Path) -> float:
+        """Return the seconds that scp takes for the same file out of it."""
+        return run_timed(
+            ["scp", "-P", str(self._port), *self._options(), f"{_ROOT}:/root/copied", os.fspath(file)]
+        )
+
+    def _ssh(self, login: str = _ROOT, port: int | None = None) -> list[str]:
+        return ["ssh", "-p", str(port or self._port), *self._options(), login, "true"]
+
+    def _options(self) -> list[str]:
         options = (
             "StrictHostKeyChecking=no",
             f"UserKnownHostsFile={os.devnull}",
             "BatchMode=yes",
             "LogLevel=ERROR",
         )
-        argv = ["ssh", "-F", "none", "-i", os.fspath(self._key), "-p", str(self._port)]
-        return [*argv, *(word for option in options for word in ("-o", option)), "root@127.0.0.1", "true"]
+        argv = ["-F", "none", "-i", os.fspath(self._key)]
+        return [*argv, *(word for option in options for word in ("-o", option))]
 
     def _answers(self) -> bool:
         """Wait for the server's greeting before ssh is asked: ssh itself would hang on a guest that is not up yet.

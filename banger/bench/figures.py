@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from banger.errors import BangerError
 YARDSTICK = "import click, json, socket"
 #: Seconds that the daemon is watched while nothing happens.
 _REST = 5.0
+#: Bytes of the file that is copied, and how often at most: scp takes its time.
+_COPY_BYTES, _COPIES = 200_000_000, 3
 #: Commands per round of what takes milliseconds.
 _QUICK = 4
 #: What bash's script asks with when Tab is pressed behind ``banger vm show``.
@@ -77,7 +80,7 @@ def measure_boot(client: Client, rounds: int) -> list[Target]:
     cold = (*banger, "vm", "run", "--rm", "--", "true")
     say("preparing: image, kernel and a machine for the baseline")
     run_timed(cold)
-    vm = client.call("vm.create", {"wait": "system"})["vm"]["id"]
+    vm = client.call("vm.create", {"wait": "system", "publish": ["22"]})["vm"]["id"]
     try:
         with make_baseline(client, vm) as baseline:
             say(f"measuring: {rounds} rounds")
@@ -89,12 +92,65 @@ def measure_boot(client: Client, rounds: int) -> list[Target]:
                     "the same, daemon not running": lambda: _run_without_daemon(client, cold),
                 },
             )
+            stop = _measure_stop(client, vm, rounds)
             client.call("vm.start", {"vm": vm, "wait": "system"})
+            logins = _measure_ssh(client, baseline, vm, rounds)
             commands = _measure_commands(baseline, vm, rounds)
+            copies = _measure_copies(baseline, vm, min(rounds, _COPIES))
     finally:
         client.call("vm.delete", {"vm": vm})
     bare, hot, down = boots.values()
-    return [Target(hot, bare, 0.30), Target(down, bare, 0.30), commands]
+    return [
+        Target(hot, bare, 0.30),
+        Target(down, bare, 0.30),
+        Target(stop, bare, 0.30),
+        logins,
+        commands,
+        *copies,
+    ]
+
+
+def _measure_stop(client: Client, vm: str, rounds: int) -> Figure:
+    """Measure stopping a VM whose services have started and do nothing."""
+    values: list[float] = []
+    for _ in range(rounds):
+        client.call("vm.start", {"vm": vm, "wait": "system"})
+        values.append(run_timed([*program(), "vm", "stop", vm]))
+    return Figure("banger vm stop VM", "s", tuple(values))
+
+
+def _measure_copies(baseline: Baseline, vm: str, rounds: int) -> list[Target]:
+    """Measure a file of noise into a VM and out of it, against scp with the baseline."""
+    banger = (*program(), "vm", "cp")
+    with baseline.booted(), tempfile.TemporaryDirectory(prefix="banger-bench-") as name:
+        source, back = Path(name, "noise"), Path(name, "back")
+        source.write_bytes(os.urandom(_COPY_BYTES))
+        baseline.settle()
+        into, copied_in, out, copied_out = interleave(
+            rounds,
+            {
+                f"scp {_COPY_BYTES // 10**6} MB into it": lambda: baseline.scp_in(source),
+                "banger vm cp FILE VM:": lambda: run_timed([*banger, os.fspath(source), f"{vm}:copied"]),
+                "scp the same out of it": lambda: baseline.scp_out(back),
+                "banger vm cp VM:FILE": lambda: run_timed([*banger, f"{vm}:copied", os.fspath(back)]),
+            },
+        ).values()
+    return [Target(copied_in, into, 0.33), Target(copied_out, out, 0.33)]
+
+
+def _measure_ssh(client: Client, baseline: Baseline, vm: str, rounds: int) -> Target:
+    """Measure ssh through the agent's channel against ssh to a forwarded port, both with the same VM."""
+    port = client.call("vm.show", {"vm": vm})["ports"][0]
+    command = (*program(), "vm", "ssh", vm, "true")
+    run_timed(command)
+    plain, ours = interleave(
+        rounds * _QUICK,
+        {
+            "ssh to a forwarded port of VM, true": lambda: baseline.ssh_to(port["address"], port["host"]),
+            "banger vm ssh VM true": lambda: run_timed(command),
+        },
+    ).values()
+    return Target(ours, plain, 1.25)
 
 
 def _measure_commands(baseline: Baseline, vm: str, rounds: int) -> Target:

@@ -20,6 +20,7 @@ from typing import Any
 from banger.config.fingerprint import fingerprint
 from banger.config.paths import Paths, find_paths, make_private
 from banger.errors import DaemonError, StaleDaemonError, error_from_problem
+from banger.host.caller import read_own
 
 #: Seconds a new daemon gets until it answers.
 START_TIMEOUT = 20.0
@@ -41,6 +42,7 @@ class Client:
     def __init__(self) -> None:
         self.paths: Paths = find_paths()
         self._noticed = False
+        self._held = contextlib.ExitStack()
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -53,22 +55,32 @@ class Client:
         *,
         on_event: Callable[[Event], None] | None = None,
         start: bool = True,
+        hold: bool = False,
     ) -> dict[str, Any]:
         """Call an operation and return its result.
 
         :param on_event: gets progress events as they come.
         :param start: start the daemon when it does not run; else DaemonError.
+        :param hold: keep the connection: what the operation made goes when this client does (``Lease``).
         :raises BangerError: what the daemon reported, as the class it raised.
         """
         for _ in range(3):
             connection = self._connect(start)
-            try:
-                return self._exchange(connection, name, params or {}, on_event)
-            except StaleDaemonError:
-                self.wait_gone()
-            finally:
-                connection.close()
+            with contextlib.ExitStack() as closing:
+                closing.callback(connection.close)
+                try:
+                    result = self._exchange(connection, name, params or {}, on_event)
+                except StaleDaemonError:
+                    self.wait_gone()
+                    continue
+                if hold:
+                    self._held = closing.pop_all()
+                return result
         raise DaemonError("the daemon keeps restarting", hint="banger daemon stop, then try again")
+
+    def release(self) -> None:
+        """End the connection that was held: what it stands for goes, unless it was kept."""
+        self._held.close()
 
     def peek(self, name: str, timeout: float, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the daemon that runs, whichever version it is; it is neither started nor replaced.
@@ -124,6 +136,7 @@ class Client:
         peek: float | None = None,
     ) -> dict[str, Any]:
         mark = f"Banger-Fingerprint: {self._fingerprint}\r\n" if peek is None else ""
+        mark += f"Banger-Caller: {json.dumps(read_own())}\r\n"
         body = json.dumps(params).encode()
         accept = "application/x-ndjson" if on_event else "application/json"
         head = (
@@ -203,7 +216,9 @@ def _open(path: str, timeout: float | None = None) -> socket.socket:
 
 
 def _not_running() -> DaemonError:
-    return DaemonError("the daemon does not run", hint="any command starts it: banger vm list")
+    return DaemonError(
+        "the daemon does not run", hint="the next command that needs it starts it, as banger vm list does"
+    )
 
 
 def _nonsense() -> DaemonError:

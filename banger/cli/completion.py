@@ -15,6 +15,10 @@ from click.shell_completion import CompletionItem
 from click.types import StringParamType
 
 _VARIABLE = "_BANGER_COMPLETE"
+#: click's zsh script, found through fpath, completes at the first Tab, which loads it, but not at the second: the
+#: function's body is the whole script then, called and not loading any more.
+_LOADED = "[[ $zsh_eval_context[-1] == loadautofunc ]]"
+_LOADED_OR_CALLED = "[[ $zsh_eval_context[-1] == loadautofunc || ${funcstack[1]-} == _banger ]]"
 #: Seconds that a daemon gets to say what there is.
 _PATIENCE = 0.5
 
@@ -34,7 +38,8 @@ def completion(shell: str) -> None:
     shells = get_completion_class(shell)
     assert shells is not None, "the choices above are click's"
     script = shells(make_cli(), {}, "banger", _VARIABLE)
-    click.echo(script.source_template % script.source_vars())
+    text = script.source_template % script.source_vars()
+    click.echo(text.replace(_LOADED, _LOADED_OR_CALLED).strip())
 
 
 def complete(arguments: list[str]) -> int:

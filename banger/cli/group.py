@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from banger.cli.table import ALIASES, COMMANDS, GROUPS
-from banger.errors import PluginError
+from banger.errors import BangerError, PluginError
 from banger.model.command import Command
 
 if TYPE_CHECKING:
@@ -152,6 +153,22 @@ def plugin_commands() -> list[Command]:
         return []
 
 
+def learn_commands(arguments: list[str]) -> None:
+    """Let the daemon write down what plugins declare, when it never did and a command asks for what is not ours."""
+    from banger.config.paths import find_paths
+
+    words = [word for word in arguments[:2] if not word.startswith("-")]
+    if len(words) < len(arguments[:2]) or words in ([], *([group] for group in GROUPS)):
+        return
+    if any(name.split()[: len(words)] == words or [name] == words[:1] for name in _CORE):
+        return
+    if not find_paths().commands.exists():
+        from banger.cli.client import Client
+
+        with contextlib.suppress(BangerError):  # then it is an unknown command
+            Client().call("daemon.status")
+
+
 def _package(command: Command) -> str:
     return command.target.partition(":")[0].partition(".")[0]
 
@@ -172,9 +189,12 @@ def _hides_ours(name: str) -> bool:
     return any(f"{name} " == f"{ours} "[: len(name) + 1] or name.startswith(f"{ours} ") for ours in _CORE)
 
 
-def make_cli() -> click.Group:
-    """Return the root command."""
-    commands = [*COMMANDS, *plugin_commands()]
+def make_cli(declared: Iterable[Command] | None = None) -> click.Group:
+    """Return the root command.
+
+    :param declared: what plugins declare; what the daemon wrote down of it when not given.
+    """
+    commands = [*COMMANDS, *(plugin_commands() if declared is None else declared)]
     known = {command.name: command for command in commands}
     aliases = {alias: known[full] for alias, full in ALIASES.items() if full in known and alias not in known}
     root = LazyGroup("", commands, "A disposable Linux machine of your own with one command.", aliases)

@@ -64,8 +64,11 @@ def _run_command(arguments: list[str]) -> int:
     import click
 
     _interrupt_on_hangup()
-    from banger.cli.group import make_cli
+    from banger.cli.group import learn_commands, make_cli
 
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
+    learn_commands(arguments)
     try:
         result = make_cli().main(arguments, prog_name="banger", standalone_mode=False)
     except click.exceptions.Exit as leave:

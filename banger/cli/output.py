@@ -78,6 +78,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def moment(iso: str) -> str:
+    """Return an ISO 8601 time for people, as consoles show it too: ``2026-01-31 12:00:00+00:00``, in local time."""
+    from datetime import datetime
+
+    return datetime.fromisoformat(iso).astimezone().isoformat(" ", "seconds")
+
+
 def age(created_at: str) -> str:
     """Return how long ago an ISO 8601 time was: ``3 min``."""
     from datetime import datetime

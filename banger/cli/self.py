@@ -98,7 +98,9 @@ def daemon_logs(lines: int, op: str | None, as_json: bool) -> None:
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
-        raise NotFoundError(f"there is no log at {path} yet", hint="any command starts the daemon") from None
+        raise NotFoundError(
+            f"there is no log at {path} yet", hint="the daemon writes it, and banger vm list starts that"
+        ) from None
     end = (_of_operation(text, op) if op else text.splitlines())[-lines:] if lines else []
     if op and not end:
         raise NotFoundError(f"the log at {path} knows no {op[:80]}", hint="banger daemon logs")

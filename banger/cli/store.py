@@ -105,11 +105,17 @@ def _show(answer: dict[str, Any], what: str, as_json: bool) -> None:
     thing = answer[what]
     sizes = {"allocated_bytes": "on disk", "size_bytes": "file system"}
     pairs = [
-        (sizes.get(key, key.replace("_", " ")), format_bytes(value) if key in sizes else str(value))
+        (sizes.get(key, key.replace("_", " ")), format_bytes(value) if key in sizes else _text(value))
         for key, value in thing.items()
-        if value not in (None, {}, "")
+        if value not in (None, {}, [], "")
     ]
     print_pairs([*pairs, ("used by", ", ".join(answer["used_by"]))])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        value = [f"{key}={inner}" for key, inner in value.items()]
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @click.command()

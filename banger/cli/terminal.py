@@ -8,11 +8,13 @@ import signal
 import socket
 import sys
 import termios
+import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from banger.cli.escape import Escape, SessionLeft
 from banger.errors import GuestError, NotFoundError
 from banger.guest import wire
 
@@ -20,6 +22,12 @@ from banger.guest import wire
 _STREAM = 1
 #: Exit statuses shells use for a command that cannot be run and one that is not there.
 _CANNOT_RUN, _NOT_THERE = 126, 127
+#: Seconds that saying goodbye may take.
+_LEAVE_SECONDS = 2.0
+#: Seconds that a command gets to end after SIGTERM or SIGHUP; then the connection is closed, which ends it too.
+_END_SECONDS = 10.0
+#: So many Ctrl-C within so many seconds mean: whatever it does.
+_IMPATIENT, _IMPATIENT_SECONDS = 3, 5.0
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -27,11 +35,13 @@ class Session:
     """One command's stream, from the connection to its exit status.
 
     :param raw: the remote side has a terminal and so do we: bytes pass as they are typed.
+    :param escape: the character that leaves such a session, followed by a dot; None: there is none.
     """
 
-    def __init__(self, connection: socket.socket, *, raw: bool) -> None:
+    def __init__(self, connection: socket.socket, *, raw: bool, escape: str | None = None) -> None:
         self._connection = connection
         self._raw = raw
+        self._escape = Escape(escape if raw else None)
         self._parser = wire.Parser()
         self._selector = selectors.DefaultSelector()
         self._window = wire.WINDOW
@@ -42,6 +52,9 @@ class Session:
         self._stdin_open = True
         self._accepted = False
         self._signals = socket.socketpair()
+        #: When to stop waiting for the end, and with which exit status.
+        self._gives_up: tuple[float, int] | None = None
+        self._interrupts: list[float] = []
 
     def run(self) -> int:
         """Carry bytes until the command ended; return its exit status, 128 + n after signal n."""
@@ -51,7 +64,11 @@ class Session:
             self._selector.register(self._signals[0], selectors.EVENT_READ, "signal")
             while True:
                 self._watch()
-                for key, mask in self._selector.select():
+                left = None if self._gives_up is None else max(0.0, self._gives_up[0] - time.monotonic())
+                ready = self._selector.select(left)
+                if self._gives_up is not None and time.monotonic() >= self._gives_up[0]:
+                    return self._gives_up[1]
+                for key, mask in ready:
                     status = self._handle(key.data, mask)
                     if status is not None:
                         return status
@@ -109,13 +126,24 @@ class Session:
             data = os.read(0, min(self._window, wire.MAX_PAYLOAD))
         except OSError:
             data = b""
-        if data:
-            frame = wire.Frame(wire.DATA, _STREAM, wire.STDIN, data)
+        typed = self._escape.feed(data)
+        if typed:
+            frame = wire.Frame(wire.DATA, _STREAM, wire.STDIN, typed)
             self._window -= frame.cost
             self._send(frame)
-        else:
+        elif not data:
             self._stdin_open = False
             self._send(wire.Frame(wire.EOF, _STREAM, wire.STDIN))
+        if self._escape.left:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Tell the guest that its process goes on without us, and end."""
+        self._send(wire.Frame(wire.CLOSE, _STREAM, wire.LEAVE))
+        self._connection.settimeout(_LEAVE_SECONDS)
+        with suppress(OSError):
+            self._connection.sendall(self._out)
+        raise SessionLeft("left")
 
     def _read_daemon(self) -> int | None:
         try:
@@ -138,7 +166,7 @@ class Session:
             if self._raw:
                 self._resize()
         elif frame.type == wire.DATA:
-            _write_all(2 if frame.flags == wire.STDERR else 1, frame.payload)
+            write_all(2 if frame.flags == wire.STDERR else 1, frame.payload)
             self._grant(frame)
         elif frame.type == wire.CREDIT:
             self._window += frame.credit
@@ -160,8 +188,19 @@ class Session:
                 self._resize()
             elif self._accepted:
                 self._send(wire.signal(_STREAM, number))
+                self._count_signal(number)
             else:
                 raise KeyboardInterrupt
+
+    def _count_signal(self, number: int) -> None:
+        """Bound the wait for a command that was to end: a dead guest would keep this process for ever."""
+        now = time.monotonic()
+        if number == signal.SIGINT:
+            self._interrupts = [then for then in self._interrupts if then > now - _IMPATIENT_SECONDS] + [now]
+            if len(self._interrupts) >= _IMPATIENT:
+                self._gives_up = (now, 128 + number)
+        elif number in (signal.SIGTERM, signal.SIGHUP) and self._gives_up is None:
+            self._gives_up = (now + _END_SECONDS, 128 + number)
 
     def _resize(self) -> None:
         size = terminal_size()
@@ -196,7 +235,8 @@ class Session:
             termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of it to a descriptor of ours, non-blocking ones included."""
     view = memoryview(data)
     while view:
         try:

@@ -15,6 +15,15 @@ _KINDS = {
     "BoolParamType": "true or false",
     "UUIDParameterType": "a UUID",
 }
+_TERMINAL = (
+    "a terminal is opened by itself where there is one; without a command there is a shell: banger vm run"
+)
+_FOLDERS = "folders are not shared; banger vm run PATH brings a repository, banger vm cp copies files"
+#: What people are used to from other tools, and what to do here.
+_HABITS = {
+    **dict.fromkeys(("-i", "-t", "--interactive", "--tty"), _TERMINAL),
+    **dict.fromkeys(("-v", "--volume", "--mount"), _FOLDERS),
+}
 #: Characters of a message that may repeat all of what was typed.
 _SHOWN = 300
 
@@ -50,10 +59,15 @@ def _unknown_option(error: click.NoSuchOption, context: click.Context | None, hi
         for name in (*parameter.opts, *parameter.secondary_opts)
         if name.startswith("--")
     ]
-    close = suggest(error.option_name, known)
+    name = error.option_name
+    longer = [option for option in known if option.startswith(name)] if len(name) > 3 else []
+    close = longer[0] if longer else suggest(name, known)
+    habit = (
+        _HABITS.get(name) if context is not None and context.command_path.startswith("banger vm ") else None
+    )
     return UsageError(
-        f"there is no option {error.option_name[:80]}",
-        hint=f"did you mean {close}? all of them: {hint}" if close else hint,
+        f"there is no option {name[:80]}",
+        hint=habit or (f"did you mean {close}? all of them: {hint}" if close else hint),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from banger.cli.client import Client
-from banger.cli.output import Progress, age, print_json, print_pairs, print_table, say
+from banger.cli.output import Progress, age, moment, print_json, print_pairs, print_table, say
 from banger.model.size import format_mib
 
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -43,52 +43,6 @@ def cancel(client: Client, op_id: str | None, *, timeout: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-@click.command()
-@click.argument("vm")
-@click.option("--plan", is_flag=True, help="print the steps of the start, start nothing")
-@click.option("--wait", type=click.Choice(["agent", "system"]), default="system", show_default=True)
-@json_option
-def start(vm: str, plan: bool, wait: str, as_json: bool) -> None:
-    """Start a VM that is not running."""
-    if plan:
-        steps = Client().call("vm.plan", {"vm": vm})["steps"]
-        if as_json:
-            print_json(steps)
-        else:
-            for number, step in enumerate(steps, 1):
-                print(f"{number:2}. {step}")
-        return
-    show_detail(run_operation("vm.start", {"vm": vm, "wait": wait}), as_json, "started")
-
-
-@click.command()
-@click.argument("vm")
-@click.option(
-    "--timeout", type=click.FloatRange(0, 3600), default=30.0, show_default=True, help="seconds to wait"
-)
-@json_option
-def stop(vm: str, timeout: float, as_json: bool) -> None:
-    """Stop a VM through its init; its disks stay."""
-    show_detail(run_operation("vm.stop", {"vm": vm, "timeout": timeout}), as_json, "stopped")
-
-
-@click.command()
-@click.argument("vm")
-@json_option
-def kill(vm: str, as_json: bool) -> None:
-    """End a VM at once; its disks stay."""
-    show_detail(run_operation("vm.kill", {"vm": vm}), as_json, "killed")
-
-
-@click.command()
-@click.argument("vm")
-@click.option("--force", is_flag=True, help="pass over what cannot be released")
-@json_option
-def delete(vm: str, force: bool, as_json: bool) -> None:
-    """Delete a VM and its disks."""
-    show_detail(run_operation("vm.delete", {"vm": vm, "force": force}), as_json, "deleted")
-
-
 def show_detail(detail: dict[str, Any], as_json: bool, what: str) -> None:
     """Print what became of a VM: JSON, or its name on standard output and the rest for people."""
     if as_json:
@@ -107,11 +61,13 @@ def describe_ports(ports: list[dict[str, Any]]) -> list[str]:
 @click.command("list")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="print names only")
-def list_command(as_json: bool, quiet: bool) -> None:
+@click.option("-a", "--all", "_every", is_flag=True, hidden=True, help="as it always does")
+def list_command(as_json: bool, quiet: bool, _every: bool) -> None:
     """List VMs, oldest first."""
-    vms = Client().call("vm.list")["vms"]
+    answer = Client().call("vm.list")
+    vms, statuses = answer["vms"], answer["statuses"]
     if as_json:
-        print_json(vms)
+        print_json([{**vm, "status": statuses.get(vm["id"])} for vm in vms])
     elif quiet:
         for vm in vms:
             print(vm["name"])
@@ -119,19 +75,24 @@ def list_command(as_json: bool, quiet: bool) -> None:
         say("no VMs; make one: banger vm run")
     else:
         print_table(
-            ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "VCPU", "MEM", "DISK", "CREATED"),
-            (_row(vm) for vm in vms),
+            ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "PORTS", "VCPU", "MEM", "DISK", "CREATED"),
+            (_row(vm, statuses.get(vm["id"])) for vm in vms),
         )
 
 
-def _row(vm: dict[str, Any]) -> tuple[str, ...]:
+def _row(vm: dict[str, Any], status: str | None) -> tuple[str, ...]:
     spec = vm["spec"]
+    ports = (
+        f"{port['host']}->{port['guest']}" if port["host"] != port["guest"] else str(port["guest"])
+        for port in spec["publish"]
+    )
     return (
         vm["id"][:12],
         vm["name"],
-        vm["state"],
+        status or vm["state"],
         vm["image_name"],
         vm["address"] or "-",
+        ",".join(ports) or "-",
         str(spec["vcpu"]),
         f"{spec['memory_mib']} MiB",
         format_mib(spec["disk_mib"]),
@@ -173,7 +134,7 @@ def show(vm: str, as_json: bool) -> None:
             ("process", str(detail["pid"] or "")),
             ("holds", ", ".join(detail["holds"])),
             ("orphaned", "; ".join(detail["orphans"])),
-            ("created", record["created_at"]),
+            ("created", moment(record["created_at"])),
             ("last start", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in timings.items())),
         ]
     )

@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import os
-import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from banger.cli.client import Client, read_environment
+from banger.cli.client import Client
+from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
+from banger.errors import BangerError, GuestError, UsageError
+
+F = Callable[..., Any]
+
+#: Seconds that a VM whose stream broke gets to show what became of it.
+_SETTLE = 3.0
 
 
-@click.command("exec", context_settings={"allow_interspersed_args": False})
-@click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
-@click.option("--user", "-u", help="user in the guest [root]")
-@click.option("--workdir", "-w", help="directory in the guest [the user's home]")
+def command_options(command: F) -> F:
+    """Add the options of a command in a guest."""
+    options = (
+        click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command"),
+        click.option(
+            "--env-file", multiple=True, metavar="FILE", help="variables from a file, NAME=VALUE lines"
+        ),
+        click.option("--user", "-u", help="user in the guest [the image's, else root]"),
+        click.option("--workdir", "-w", help="directory in the guest [the user's home]"),
+        click.option(
+            "--proxy/--no-proxy",
+            envvar="BANGER_PROXY",
+            default=None,
+            help="set your proxy variables in the guest [as configured: no]",
+        ),
+        click.option(
+            "--escape",
+            default="~",
+            show_default=True,
+            metavar="CHAR",
+            help="leaves a terminal when typed at the beginning of a line and followed by a dot; none: no such thing",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(
+    "exec", cls=ExtendedCommand, group="banger.vm-exec", context_settings={"allow_interspersed_args": False}
+)
+@command_options
 @click.option(
     "--tty/--no-tty", "-t/-T", "terminal", default=None, help="a terminal in the guest [when this is one]"
 )
@@ -22,23 +58,54 @@ from banger.cli.client import Client, read_environment
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def exec_command(
     env: tuple[str, ...],
+    env_file: tuple[str, ...],
     user: str | None,
     workdir: str | None,
+    proxy: bool | None,
+    escape: str,
     terminal: bool | None,
     vm: str,
     command: tuple[str, ...],
+    **choices: Any,
 ) -> int:
     """Run COMMAND in a running VM, or a shell; its exit status becomes banger's.
 
     \b
       banger vm exec brisk-otter -- uname -r
       tar c . | banger vm exec brisk-otter -- tar x -C /srv
+      banger vm exec brisk-otter            a shell; ~. at the beginning of a line leaves it
     """
+    from banger.cli.environment import collect_environment
+    from banger.cli.escape import SessionLeft, check_escape
+    from banger.cli.terminal import has_terminal
+
     # From the VM's name on all belongs to the command, the customary -- before it included.
+    if command and command[0].startswith("-") and command[0] != "--":
+        raise UsageError(
+            f"{command[0][:40]} stands after the VM's name, where the command begins",
+            hint=f"banger vm exec {command[0][:40]} … {vm} -- COMMAND",
+        )
     command = command[1:] if command[:1] == ("--",) else command
-    return run_in_vm(
-        Client(), vm, command, env=read_environment(env), user=user, workdir=workdir, terminal=terminal
-    )
+    client, character, environment = Client(), check_escape(escape), collect_environment(env, env_file)
+    place = plan_extensions(choices)(client, vm)
+    try:
+        status = run_in_vm(
+            client,
+            vm,
+            wrap_command(place, command),
+            env=environment,
+            user=user,
+            workdir=workdir or place.workdir,
+            terminal=terminal,
+            proxy=proxy,
+            escape=character,
+        )
+    except SessionLeft:
+        say_left(client, vm, command)
+        return 0
+    if not command and terminal is not False and has_terminal():
+        say_running(client, vm)
+    return status
 
 
 def run_in_vm(
@@ -50,9 +117,14 @@ def run_in_vm(
     user: str | None = None,
     workdir: str | None = None,
     terminal: bool | None = None,
-    remove: bool = False,
+    proxy: bool | None = None,
+    escape: str | None = None,
 ) -> int:
-    """Run a command, or a login shell, in a VM; return its exit status."""
+    """Run a command, or a login shell, in a VM; return its exit status.
+
+    :raises SessionLeft: the user typed the escape; what runs goes on.
+    """
+    from banger.cli.environment import language, terminal_environment, time_zone
     from banger.cli.terminal import CommandError, Session, has_terminal, open_stream, terminal_size
 
     if terminal is None:
@@ -61,22 +133,66 @@ def run_in_vm(
     params: dict[str, Any] = {
         "vm": vm,
         "argv": list(command) or ["/bin/sh", "-c", _SHELL],
-        "env": {**({"TERM": os.environ.get("TERM", "xterm")} if terminal else {}), **env},
+        "env": {**(terminal_environment() if terminal else {}), **env},
         "tty": terminal,
         "rows": rows,
         "columns": columns,
-        "remove": remove,
     }
-    params |= {key: value for key, value in (("user", user), ("cwd", workdir)) if value is not None}
+    surroundings = (("time_zone", time_zone()), ("language", language()))
+    optional = (("user", user), ("cwd", workdir), ("proxy", proxy), *surroundings)
+    params |= {key: value for key, value in optional if value is not None}
     answer = client.call("vm.exec.open", params)
     with open_stream(answer["socket"], answer["token"]) as connection:
         try:
-            return Session(connection, raw=terminal and sys.stdin.isatty()).run()
+            return Session(connection, raw=terminal and os.isatty(0), escape=escape).run()
         except CommandError as error:
             from banger.cli.main import show_error
 
             show_error(error)
             return error.status_code
+        except GuestError as error:
+            raise explain_loss(client, answer["vm"], error) from error
+
+
+def explain_loss(client: Client, vm: str, error: GuestError) -> BangerError:
+    """Return what became of a VM whose stream broke: it was stopped or deleted, or it is none of that."""
+    deadline = time.monotonic() + _SETTLE
+    while time.monotonic() < deadline:
+        try:
+            state = str(client.call("vm.show", {"vm": vm})["vm"]["state"])
+        except BangerError as problem:
+            if problem.type == "not-found":
+                return GuestError(f"'{vm}' was deleted while this ran in it", hint="see: banger vm list")
+            return error
+        if state != "running":
+            what = {"stopping": "is being stopped", "stopped": "was stopped"}.get(
+                state, f"is in state {state}"
+            )
+            return GuestError(f"'{vm}' {what}: what ran in it has ended", hint=f"banger vm start {vm}")
+        time.sleep(0.1)
+    return error
+
+
+def say_running(client: Client, reference: str) -> None:
+    """Say that a VM goes on after a shell, what it takes, and how to be rid of it; nothing when it is gone."""
+    from banger.cli.output import clean, dim, say
+
+    try:
+        vm = client.call("vm.show", {"vm": reference})["vm"]
+    except BangerError:
+        return
+    if vm["state"] == "running":
+        name, memory = clean(vm["name"]), vm["spec"]["memory_mib"]
+        say(dim(f"{name} is still running with {memory} MiB; delete it: banger vm delete {name}"))
+
+
+def say_left(client: Client, reference: str, command: tuple[str, ...]) -> None:
+    """Say what goes on after the user left a terminal."""
+    from banger.cli.output import say
+
+    what = os.path.basename(command[0]) if command else "the shell"
+    say(f"\r\nleft; {ascii(what)[1:-1]} goes on in {reference}, and what it prints is thrown away")
+    say_running(client, reference)
 
 
 #: The user's own shell, as a login shell, whatever the image has.

@@ -8,9 +8,13 @@ from typing import Any
 
 import click
 
-from banger.cli.client import Client, read_environment
-from banger.cli.output import Progress, dim, say
+from banger.cli.client import Client
+from banger.cli.environment import collect_environment
+from banger.cli.escape import SessionLeft, check_escape
+from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
+from banger.cli.output import Progress, say
 from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
+from banger.cli.vm_exec import command_options, run_in_vm, say_left, say_running
 from banger.errors import BangerError
 
 F = Callable[..., Any]
@@ -62,7 +66,7 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
     show_detail(detail, as_json, "created" if no_start else "is running")
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(cls=ExtendedCommand, group="banger.vm-run", dashes=True)
 @size_options
 @click.option(
     "--wait",
@@ -71,16 +75,16 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
 )
 @click.option("--rm", "remove", is_flag=True, help="delete the VM when the command ends")
 @click.option("-d", "--detach", is_flag=True, help="leave the VM running, run nothing")
-@click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]", help="a variable for the command")
-@click.option("--user", "-u", help="user in the guest [root]")
-@click.option("--workdir", "-w", help="directory in the guest [the user's home]")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@command_options
 def run(
     remove: bool,
     detach: bool,
     env: tuple[str, ...],
+    env_file: tuple[str, ...],
     user: str | None,
     workdir: str | None,
+    proxy: bool | None,
+    escape: str,
     wait: str | None,
     command: tuple[str, ...],
     **choices: Any,
@@ -90,30 +94,45 @@ def run(
     \b
       banger vm run                        a shell in a new VM
       banger vm run --rm -- uname -r       one command, and the VM is gone
-      banger vm run --rm --wait system -- systemctl status
+      banger vm run --rm --wait system -- ./needs-services.sh
       banger vm run -d -p 8080             a VM in the background
     """
     if detach and (remove or command):
         raise click.UsageError("--detach goes with neither --rm nor a command")
-    environment = read_environment(env)
+    environment, character = collect_environment(env, env_file), check_escape(escape)
+    prepare = plan_extensions(choices)
     if detach:
         detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
+        prepare(Client(), detail["vm"]["id"])
         show_detail(detail, False, "is running")
         return 0
     client, progress = Client(), Progress()
     vm: dict[str, Any] | None = None
     try:
         params = {**_params(choices), "wait": wait or "agent", "remove": remove}
-        detail = client.call("vm.create", params, on_event=progress)
+        detail = client.call("vm.create", params, on_event=progress, hold=remove)
         vm = detail["vm"]
         progress.end()
         for port in describe_ports(detail["ports"]):
             say(f"published {port}")
-        from banger.cli.vm_exec import run_in_vm
-
+        place = prepare(client, vm["id"])
         return run_in_vm(
-            client, vm["id"], command, env=environment, user=user, workdir=workdir, remove=remove
+            client,
+            vm["id"],
+            wrap_command(place, command),
+            env=environment,
+            user=user,
+            workdir=workdir or place.workdir,
+            proxy=proxy,
+            escape=character,
         )
+    except SessionLeft:
+        assert vm is not None
+        if remove:
+            client.call("op.keep", {"op_id": progress.op_id})
+        say_left(client, vm["name"], command)
+        vm, remove, progress.vm_id = None, False, None
+        return 0
     finally:
         progress.end()
         _leave(client, progress, vm, remove)
@@ -127,9 +146,7 @@ def _leave(client: Client, progress: Progress, vm: dict[str, Any] | None, remove
     if progress.vm_id is not None and (remove or (vm is None and interrupted)):
         _delete(client, progress.vm_id)
     elif vm is not None:
-        name = vm["name"]
-        memory = vm["spec"]["memory_mib"]
-        say(dim(f"{name} is still running with {memory} MiB; delete it: banger vm delete {name}"))
+        say_running(client, vm["id"])
 
 
 def _delete(client: Client, reference: str) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 
 import banger
 
-_GROUP = "[banger]"
-
 
 def fingerprint(config: tuple[os.PathLike[str], ...]) -> str:
     """Return what a daemon must share with its client, as readable text.
@@ -20,7 +18,7 @@ def fingerprint(config: tuple[os.PathLike[str], ...]) -> str:
     Version, interpreter, every entry point of the group ``banger`` with its distribution's version, the modification
     times of the configuration files and, in an editable install, of the newest source file.
     """
-    parts = [f"banger {banger.__version__}", sys.executable, *sorted(_entry_points())]
+    parts = [f"banger {banger.__version__}", sys.executable, *sorted(entry_points("banger"))]
     parts += [f"{os.fspath(file)} {_mtime(file)}" for file in config]
     parts += [f"environment {name}={os.environ[name]}" for name in _VARIABLES if name in os.environ]
     source = _newest_source()
@@ -38,7 +36,8 @@ def _mtime(path: os.PathLike[str] | str) -> int:
         return 0
 
 
-def _entry_points() -> Iterator[str]:
+def entry_points(group: str) -> Iterator[str]:
+    """Yield ``<distribution> <name> = <module>:<object>`` for every entry point of a group."""
     seen: set[str] = set()
     for folder in sys.path:
         try:
@@ -48,10 +47,10 @@ def _entry_points() -> Iterator[str]:
         for entry in entries:
             if entry.name.endswith(".dist-info") and entry.name not in seen:
                 seen.add(entry.name)
-                yield from _group_lines(entry.path, entry.name.removesuffix(".dist-info"))
+                yield from _group_lines(entry.path, entry.name.removesuffix(".dist-info"), f"[{group}]")
 
 
-def _group_lines(folder: str, distribution: str) -> Iterator[str]:
+def _group_lines(folder: str, distribution: str, group: str) -> Iterator[str]:
     try:
         with open(os.path.join(folder, "entry_points.txt"), encoding="utf-8") as file:
             text = file.read()
@@ -60,7 +59,7 @@ def _group_lines(folder: str, distribution: str) -> Iterator[str]:
     inside = False
     for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
-            inside = line == _GROUP
+            inside = line == group
         elif inside and line:
             yield f"{distribution} {line}"
 

@@ -23,6 +23,7 @@ VARIABLES = {
     "BANGER_OVERLAY_SIZE": "defaults.overlay_size",
     "BANGER_VMM": "defaults.vmm",
     "BANGER_NET": "defaults.network",
+    "BANGER_PROXY": "defaults.proxy",
 }
 _SECRET = re.compile(r"password|passphrase|secret|token|api_?key|credential", re.IGNORECASE)
 #: What is shown in the place of a secret that is set.

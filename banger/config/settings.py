@@ -33,6 +33,7 @@ class Defaults(BaseModel):
     :param overlay_size: the root disk as the guest sees it; sparse.
     :param vmm: virtual machine monitor; none means the first one that is usable.
     :param network: network mode; none means ``user``.
+    :param proxy: commands in VMs get your proxy variables.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +46,7 @@ class Defaults(BaseModel):
     overlay_size: int = 8192
     vmm: str | None = None
     network: str | None = None
+    proxy: bool = False
 
     @field_validator("memory", "disk_size", "overlay_size", mode="before")
     @classmethod

@@ -20,9 +20,11 @@ from starlette.routing import Route
 from banger.daemon.background import in_thread
 from banger.daemon.choices import problem_of
 from banger.daemon.context import OperationContext, OperationRecord, current_op
+from banger.daemon.leases import HeldLease, LeasedResponse
 from banger.daemon.openapi import describe
 from banger.daemon.services import Services
 from banger.errors import BangerError, NotFoundError, StaleDaemonError, UsageError
+from banger.host.caller import take_sent
 from banger.host.command import cancelled_operation
 from banger.model.command import Operation
 from banger.model.name import unknown_hint
@@ -85,6 +87,7 @@ async def _call(services: Services, request: Request) -> Response:
         if notice:
             headers["Banger-Notice"] = notice
         operation = _resolve(services, name)
+        take_sent(request.headers.get("banger-caller"))
         params = await _read_params(request, operation)
         task = asyncio.create_task(_run(services, operation, params, record))
         services.tasks.add(task)
@@ -92,9 +95,7 @@ async def _call(services: Services, request: Request) -> Response:
         if "respond-async" in request.headers.get("prefer", ""):
             return JSONResponse({"op_id": record.id, "name": name}, 202, headers)
         if "application/x-ndjson" in request.headers.get("accept", ""):
-            abandon = operation.abandon is not None and operation.abandon(params)
-            events = _stream(record, abandon=abandon)
-            return StreamingResponse(events, media_type="application/x-ndjson", headers=headers)
+            return _follow(services, operation, params, record, headers)
         await asyncio.shield(task)
         return _answer(record, headers)
     except Exception as error:
@@ -114,12 +115,13 @@ def _check_fingerprint(services: Services, request: Request, record: OperationRe
     if record.name == "daemon.stop":
         return None
     others = [other for other in services.operations.running() if other is not record]
-    if not (others or services.background or services.streams.waiting()):
+    held = [lease.record for lease in services.leases.values()]
+    if not (others or held or services.background or services.streams.waiting()):
         services.stopping.set()
         raise StaleDaemonError(
             "the daemon was started from another version or configuration", hint="run the command again"
         )
-    what = ", ".join(sorted({other.name for other in others})) or "clean-up"
+    what = ", ".join(sorted({other.name for other in (*others, *held)})) or "clean-up"
     return (
         f"the daemon runs an older version or configuration and is busy with {what}; it restarts when it is idle, "
         "or at once: banger daemon stop --force (VMs go on)"
@@ -209,23 +211,28 @@ def _answer(record: OperationRecord, headers: dict[str, str]) -> Response:
     return _Json(record.result, 200, headers)
 
 
-async def _stream(record: OperationRecord, *, abandon: bool) -> AsyncIterator[bytes]:
-    """Yield an operation as NDJSON: its id, its events as they come, its outcome.
+def _follow(
+    services: Services,
+    operation: Operation,
+    params: BaseModel,
+    record: OperationRecord,
+    headers: dict[str, str],
+) -> StreamingResponse:
+    lease, events, media_type = operation.lease, _stream(record), "application/x-ndjson"
+    if lease is not None and lease.wanted(params):
+        return LeasedResponse(HeldLease(services, record, lease.end), events, headers, media_type)
+    return StreamingResponse(events, media_type=media_type, headers=headers)
 
-    :param abandon: cancel the operation when the client goes away before the end.
-    """
-    try:
-        yield _line({"event": "operation", "op_id": record.id, "name": record.name})
-        async for event in record.follow():
-            yield _line(event)
-        if record.error is not None:
-            yield _line({"event": "error", "error": record.error})
-        else:
-            yield _line({"event": "result", "result": record.result})
-    finally:
-        if abandon and record.finished is None:
-            log.info("its client went away: cancelled")
-            record.cancel.set()
+
+async def _stream(record: OperationRecord) -> AsyncIterator[bytes]:
+    """Yield an operation as NDJSON: its id, its events as they come, its outcome."""
+    yield _line({"event": "operation", "op_id": record.id, "name": record.name})
+    async for event in record.follow():
+        yield _line(event)
+    if record.error is not None:
+        yield _line({"event": "error", "error": record.error})
+    else:
+        yield _line({"event": "result", "result": record.result})
 
 
 def _line(event: dict[str, Any]) -> bytes:

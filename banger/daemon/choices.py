@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from banger.config.settings import load_model
+from banger.config.settings import Defaults, load_model
 from banger.config.sizes import default_memory_mib, default_vcpu, host_cpus, host_memory_mib
 from banger.daemon.context import OperationContext
 from banger.daemon.pulls import Catalogue
@@ -30,24 +30,15 @@ _MOST_DISK = 16 * 1024 * 1024
 _NETWORKS = ("bridge", "user")
 
 
-class VmChoices(BaseModel):
-    """What the caller asked for; None means: decide for me. Sizes are MiB or text like ``2G``."""
+class Sizes(BaseModel):
+    """How large a VM is. Sizes are MiB or text like ``2G``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str | None = None
-    image: str | None = None
-    kernel: str | None = None
     vcpu: int | None = None
     memory: int | None = None
     disk_size: int | None = None
     overlay_size: int | None = None
-    vmm: str | None = None
-    accel: Literal["auto", "kvm", "tcg"] = "auto"
-    network: str | None = None
-    publish: tuple[str, ...] = Field(default=(), max_length=64)
-    with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
-    without: tuple[str, ...] = Field(default=(), max_length=64)
 
     @field_validator("memory", "disk_size", "overlay_size", mode="before")
     @classmethod
@@ -57,6 +48,20 @@ class VmChoices(BaseModel):
         except UsageError as error:
             flag = str(info.field_name).replace("_", "-")
             raise UsageError(f"--{flag}: {error.message}", hint=error.hint) from error
+
+
+class VmChoices(Sizes):
+    """What the caller asked for; None means: decide for me."""
+
+    name: str | None = None
+    image: str | None = Field(default=None, min_length=1)
+    kernel: str | None = Field(default=None, min_length=1)
+    vmm: str | None = Field(default=None, min_length=1)
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+    network: str | None = Field(default=None, min_length=1)
+    publish: tuple[str, ...] = Field(default=(), max_length=64)
+    with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
+    without: tuple[str, ...] = Field(default=(), max_length=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +92,7 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
     catalogue.resolve_image(image_ref)
     if wanted.kernel is not None:
         catalogue.resolve_kernel(wanted.kernel)
-    op.event(
-        "spec", text=f"spec: {spec.vcpu} vcpu | {spec.memory_mib} MiB | {format_mib(spec.disk_mib)} disk"
-    )
+    op.event("spec", text=_describe_sizes(wanted, defaults, spec))
     for notice in notices:
         op.event("notice", text=notice)
     image = catalogue.ensure_image(image_ref)
@@ -99,6 +102,19 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
             f"the kernel is for {kernel.arch}, the image for {image.arch}", hint="choose a matching pair"
         )
     return Choice(spec, image, kernel, notices)
+
+
+def _describe_sizes(wanted: VmChoices, defaults: Defaults, spec: VmSpec) -> str:
+    """Return the sizes in one line, with where those come from that were not asked for."""
+
+    def origin(asked: object, setting: str, otherwise: str) -> str:
+        configured = setting in defaults.model_fields_set and getattr(defaults, setting)
+        return "" if asked is not None else " (config)" if configured else f" ({otherwise})"
+
+    vcpu = f"{spec.vcpu} vcpu{origin(wanted.vcpu, 'vcpu', 'host/4')}"
+    memory = f"{spec.memory_mib} MiB{origin(wanted.memory, 'memory', 'host/8')}"
+    disk = f"{format_mib(spec.disk_mib)} disk{origin(wanted.disk_size, 'disk_size', 'default')}"
+    return f"spec: {vcpu} | {memory} | {disk}"
 
 
 def _kernel_reference(wanted: VmChoices, image: Image, configured: str | None) -> str:
@@ -135,6 +151,12 @@ def _check_vcpu(vcpu: int) -> None:
         raise HostError(
             f"{vcpu} vcpu on {host_cpus()} processors would crawl", hint=f"--vcpu {host_cpus()} or fewer"
         )
+
+
+def check_shape(spec: VmSpec) -> None:
+    """Raise unless this host can run a machine of these sizes."""
+    _check_vcpu(spec.vcpu)
+    _check_sizes(spec)
 
 
 def _check_sizes(spec: VmSpec) -> None:

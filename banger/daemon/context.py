@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 from banger.errors import CancelledError, NotFoundError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from banger.daemon.services import Services
+    from banger.model.vm import Vm
 
 #: Finished operations are kept this long (seconds) and this many.
 KEEP_SECONDS, KEEP_COUNT = 3600.0, 100
@@ -121,6 +124,21 @@ class OperationContext:
     def op_id(self) -> str:
         """This call's id."""
         return self.record.id
+
+    def vm(self, reference: str) -> Vm:
+        """Return the VM that a name, an id or the first digits of one mean.
+
+        :raises NotFoundError: there is none. :raises ConflictError: there are several.
+        """
+        from banger.daemon.lifecycle import resolve_vm
+
+        return resolve_vm(self.services, reference)
+
+    def vm_directory(self, vm: Vm) -> Path:
+        """Return the directory that a VM's own files are in; it goes when the VM is deleted."""
+        from banger.daemon.starts import vm_paths
+
+        return vm_paths(self.services, vm).directory
 
     def cancelled(self) -> bool:
         """Tell whether somebody asked to cancel this operation."""

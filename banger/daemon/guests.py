@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from banger.errors import GuestError
-from banger.guest.channel import AgentInfo, GuestChannel, GuestStream, SessionEnded
+from banger.guest.channel import AgentInfo, GuestChannel, GuestRefusal, GuestStream, SessionEnded
+from banger.model.vmm import VmmStatus
 
 T = TypeVar("T")
 
 
 class Guests:
-    """The open channels, by VM id. Lives on the daemon's loop."""
+    """The open channels, by VM id. Lives on the daemon's loop.
 
-    def __init__(self) -> None:
+    :param statuses: what the VMMs say, for errors to name the cause.
+    """
+
+    def __init__(self, statuses: Mapping[str, VmmStatus] | None = None) -> None:
+        self._statuses = statuses if statuses is not None else {}
         self._channels: dict[str, GuestChannel] = {}
         self._opening: dict[str, asyncio.Lock] = {}
 
@@ -56,9 +61,19 @@ class Guests:
     ) -> T:
         """Ask, and once more on a new channel when the agent had ended the session before it saw the request."""
         try:
-            return await ask(await self.channel(vm_id, socket, timeout))
-        except SessionEnded:
-            return await ask(await self.channel(vm_id, socket, timeout))
+            try:
+                return await ask(await self.channel(vm_id, socket, timeout))
+            except SessionEnded:
+                return await ask(await self.channel(vm_id, socket, timeout))
+        except GuestRefusal:
+            raise
+        except GuestError as error:
+            status = self._statuses.get(vm_id)
+            if status is not None and not status.runs:
+                raise GuestError(
+                    f"{error.message}; the VM is {status.words}", hint=f"{status.remedy} VM"
+                ) from error
+            raise
 
     async def drop(self, vm_id: str) -> None:
         """Close the VM's channel, if there is one."""

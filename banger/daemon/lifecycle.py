@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import signal
 import time
 import uuid
 from datetime import UTC, datetime
@@ -25,6 +28,7 @@ from banger.daemon.takedown import (
 )
 from banger.daemon.watch import watch_vmm
 from banger.errors import BangerError, CancelledError, ConflictError, NotFoundError, StoreError
+from banger.host.ssh import SshFiles
 from banger.model.name import make_vm_name, unknown_hint
 from banger.model.vm import Vm, VmState
 from banger.start.run import missing_step, quiesce_steps, remove_steps, undo_steps
@@ -33,6 +37,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds a VMM gets to end by itself once its guest was told to power off, unless the caller says otherwise.
 STOP_TIMEOUT = 30.0
+#: Seconds that a VMM gets to act on a signal before it is ended.
+_SIGNAL_SECONDS = 3.0
+#: Seconds a guest gets to answer that it will power off, and to write its disks out when its init did not.
+_ASK_TIMEOUT, _WRITE_TIMEOUT = 5.0, 10.0
 
 
 def resolve_vm(services: Services, reference: str) -> Vm:
@@ -156,10 +164,16 @@ def _ask_to_end(op: OperationContext, vm: Vm, timeout: float) -> None:
     handles = open_handles(services, vm)
     if running_process(services, vm, handles) is None:
         return
+    _wake(services, vm)
     quiesce_steps(services.registries.all_steps(), handles, undo_factory(services, vm))
     op.progress("stop", "asking the guest to power off")
-    if _power_off(services, vm):
-        _wait_ended(op, vm, timeout)
+    if timeout > 0 and _ask_guest(services, vm) and _wait_ended(op, vm, timeout):
+        return
+    op.progress("stop", "writing out what the guest holds, then ending it")
+    written = _ask_guest(services, vm, now=True) and _wait_ended(op, vm, _WRITE_TIMEOUT)
+    reason = f"did not power off within {timeout:g} s" if timeout else "was not waited for"
+    rest = "its disks were written out" if written else "what it had not written to its disks is lost"
+    op.event("notice", text=f"'{vm.name}' {reason} and was ended: {rest}")
 
 
 def _give_up_stop(services: Services, vm_id: str) -> None:
@@ -187,6 +201,26 @@ def kill_vm(op: OperationContext, vm_id: str) -> Vm:
     return vm
 
 
+def signal_vm(op: OperationContext, vm_id: str, name: str) -> None:
+    """Send a VM's process a signal, and wait a moment for what it does.
+
+    :param name: ``TERM``, ``QUIT``, …
+    """
+    services = op.services
+    with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
+        vm = current_vm(services, vm_id)
+        handles = open_handles(services, vm)
+        pid = running_process(services, vm, handles)
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, getattr(signal, f"SIG{name}"))
+    deadline = time.monotonic() + _SIGNAL_SECONDS
+    while time.monotonic() < deadline and running_process(services, vm, handles) is not None:
+        op.check_cancelled()
+        time.sleep(0.02)
+
+
 def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
     """Take a VM away: its processes, its disks, its row. ``force`` passes over what cannot be released."""
     services = op.services
@@ -210,29 +244,44 @@ def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
         remove_tree(paths.sockets)
         remove_tree(paths.directory)
         services.database.delete_vm(vm.id)
+    SshFiles(services.paths.state / "ssh").forget(f"{vm.name}.vm")
     if was_up:
         services.plugins.emit("vm_stopped", vm, log_event)
     services.plugins.emit("vm_deleted", vm, log_event)
     return vm
 
 
-def _power_off(services: Services, vm: Vm) -> bool:
+def _wake(services: Services, vm: Vm) -> None:
+    """Let a paused guest go on: one that is frozen cannot power off."""
+    status, vmm = services.statuses.get(vm.id), services.registries.vmms.get(vm.spec.vmm)
+    if status is not None and status.state == "paused" and vmm is not None and vmm.resume is not None:
+        vmm.resume(vm_paths(services, vm).sockets)
+
+
+def _ask_guest(services: Services, vm: Vm, *, now: bool = False) -> bool:
+    """Ask the guest to power off, through its init or, ``now``, through its kernel; tell whether it agreed."""
     guest = LoopGuest(services.loop, services.guests, vm.id, vm_paths(services, vm).channel)
     try:
-        guest.request("poweroff", timeout=5)
+        guest.request("poweroff", timeout=_ASK_TIMEOUT, now=now)
     except BangerError as error:
         log.warning("the guest of %s could not be asked to power off: %s", vm.name, error)
         return False
     return True
 
 
-def _wait_ended(op: OperationContext, vm: Vm, timeout: float) -> None:
-    """Wait until the VM's process is gone, bounded; polling, because it need not be our child."""
+def _wait_ended(op: OperationContext, vm: Vm, timeout: float) -> bool:
+    """Wait until the VM's process is gone, bounded; polling, because it need not be our child.
+
+    True also when somebody else takes the VM down meanwhile.
+    """
     services = op.services
     handles = open_handles(services, vm)
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline and running_process(services, vm, handles) is not None:
+    while running_process(services, vm, handles) is not None:
+        if time.monotonic() >= deadline:
+            return False
         op.check_cancelled()
         if (now := services.database.vm(vm.id)) is None or now.state is not VmState.STOPPING:
-            return
+            return True
         time.sleep(0.02)
+    return True

@@ -212,7 +212,7 @@ def make_services(paths: Paths, settings: Settings, plugins: Plugins, mark: str)
         fingerprint=mark,
         fingerprint_digest=hashlib.sha256(mark.encode()).hexdigest()[:32],
     )
-    services.guests, services.streams = Guests(), Streams(services)
+    services.guests, services.streams = Guests(services.statuses), Streams(services)
     return services
 
 
@@ -221,6 +221,7 @@ async def _serve(paths: Paths) -> None:
     from banger.daemon.console import bound_consoles
     from banger.daemon.reconcile import reconcile
     from banger.daemon.server import serve_http
+    from banger.daemon.wake import watch_clock
 
     mark = fingerprint(paths.config)
     settings = read_settings(paths.config)
@@ -232,6 +233,7 @@ async def _serve(paths: Paths) -> None:
         log.error("plugin %s is left out: %s\n%s", failed.found.name, failed.reason, failed.trace)
     await reconcile(services)
     consoles = asyncio.create_task(bound_consoles(services))
+    unwatch_clock = watch_clock(services)
     for number in (signal.SIGTERM, signal.SIGINT):
         services.loop.add_signal_handler(number, services.stopping.set)
     stream_socket, http_socket = bind_socket(paths.stream_socket), bind_socket(paths.daemon_socket)
@@ -246,6 +248,7 @@ async def _serve(paths: Paths) -> None:
     finally:
         for task in (*ending, consoles):
             task.cancel()
+        unwatch_clock()
         streams.close()
         if _inode(paths.daemon_socket) == ours:
             for path in (paths.daemon_socket, paths.stream_socket):

@@ -179,6 +179,7 @@ class Catalogue:
             allocated_bytes=allocated_bytes(pulled.rootfs),
             size_bytes=pulled.rootfs.stat().st_size,
             env=dict(pulled.env),
+            packages=pulled.packages,
             created_at=datetime.now(UTC),
         )
         directory = content_dir(self._services.paths.images, digest)

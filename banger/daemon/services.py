@@ -23,7 +23,7 @@ from banger.model.check import Check
 from banger.model.command import Command, Operation
 from banger.model.network import NetworkMode
 from banger.model.source import ImageSource, KernelSource
-from banger.model.vmm import Vmm
+from banger.model.vmm import Vmm, VmmStatus
 from banger.plugins import Plugins
 from banger.registry import Owned, Registry
 from banger.start.order import order_steps
@@ -32,6 +32,7 @@ from banger.store.database import Database
 
 if TYPE_CHECKING:
     from banger.daemon.guests import Guests
+    from banger.daemon.leases import HeldLease
     from banger.daemon.streams import Streams
 
 #: Threads for pipeline steps, disks and SQLite. More than a machine of this kind runs VMs at once; none of them waits
@@ -169,6 +170,10 @@ class Services:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     #: What else runs in threads, started by nobody's call: take-downs of VMs that ended by themselves.
     background: set[asyncio.Future[Any]] = field(default_factory=set)
+    #: Operation id -> the hold that its client has on what it made.
+    leases: dict[str, HeldLease] = field(default_factory=dict)
+    #: VM id -> what its VMM said last, where it says so by itself.
+    statuses: dict[str, VmmStatus] = field(default_factory=dict)
     #: VM id -> what interrupts the start that is under way.
     starting: dict[str, threading.Event] = field(default_factory=dict)
     #: Set to end the daemon.

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,17 +35,13 @@ CLIENT_STREAM = 1
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a token stands for: a request to a guest's agent.
-
-    :param abandoned: called when the client went away before the remote side ended.
-    """
+    """What a token stands for: a request to a guest's agent."""
 
     vm_id: str
     socket: Any
     request: dict[str, Any]
     name: str
     deadline: float
-    abandoned: Callable[[], None] | None = None
 
 
 class Streams:
@@ -56,21 +51,14 @@ class Streams:
         self._services = services
         self._tickets: dict[str, Ticket] = {}
 
-    def issue(
-        self,
-        vm_id: str,
-        socket: Any,
-        name: str,
-        request: dict[str, Any],
-        abandoned: Callable[[], None] | None = None,
-    ) -> str:
+    def issue(self, vm_id: str, socket: Any, name: str, request: dict[str, Any]) -> str:
         """Return a new token for one stream; the oldest waiting one falls out when there are too many."""
         now = time.monotonic()
         self._tickets = {token: ticket for token, ticket in self._tickets.items() if ticket.deadline > now}
         while len(self._tickets) >= _TOKENS:
             del self._tickets[next(iter(self._tickets))]
         token = secrets.token_urlsafe(24)
-        self._tickets[token] = Ticket(vm_id, socket, request, name, now + TOKEN_SECONDS, abandoned)
+        self._tickets[token] = Ticket(vm_id, socket, request, name, now + TOKEN_SECONDS)
         return token
 
     def waiting(self) -> int:
@@ -131,8 +119,6 @@ class Streams:
             ended = down.done() and not isinstance(down.exception(), ConnectionError)
             if not ended:
                 log.info("the client of %s went away", ticket.name)
-                if ticket.abandoned is not None:
-                    ticket.abandoned()
             if ended:
                 down.result()
             elif up.done():
@@ -145,6 +131,7 @@ class Streams:
 
 
 async def _client_to_guest(reader: asyncio.StreamReader, stream: GuestStream) -> None:
+    """Pass frames on until the client ends."""
     parser = wire.Parser(wire.FROM_HOST - {wire.OPEN})
     while data := await reader.read(65536):
         for frame in parser.feed(data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 
@@ -10,7 +11,8 @@ from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import finish_stop, log_event
 from banger.errors import BangerError
-from banger.model.vm import VmState
+from banger.model.vm import Vm, VmState
+from banger.model.vmm import VmmStatus
 from banger.start.console import last_words
 
 log = logging.getLogger(__name__)
@@ -31,12 +33,35 @@ def watch_vmm(services: Services, vm_id: str) -> None:
         run_in_background(services, note_ended, services, vm_id)
         return
 
+    assert vm is not None
+    watching = asyncio.ensure_future(_watch_status(services, vm))
+
     def ended() -> None:
         services.loop.remove_reader(pidfd)
         os.close(pidfd)
+        watching.cancel()
         run_in_background(services, note_ended, services, vm_id)
 
     services.loop.add_reader(pidfd, ended)
+
+
+async def _watch_status(services: Services, vm: Vm) -> None:
+    """Keep what the VM's VMM says of it, where that says so by itself."""
+    vmm = services.registries.vmms.get(vm.spec.vmm)
+    if vmm is None or vmm.watch is None:
+        return
+
+    def report(status: VmmStatus) -> None:
+        if services.statuses.get(vm.id, VmmStatus("running")) != status:
+            log.info("%s is %s", vm.name, status.words)
+        services.statuses[vm.id] = status
+
+    try:
+        await vmm.watch(vm_paths(services, vm).sockets, report)
+    except Exception as error:
+        log.warning("what the VMM of %s does is not seen: %s", vm.name, error)
+    finally:
+        services.statuses.pop(vm.id, None)
 
 
 def note_ended(services: Services, vm_id: str) -> None:

@@ -46,6 +46,9 @@ ERROR = 11
 CLOSE = 12
 EVENT = 13
 
+#: Flag of a CLOSE: a process on a terminal goes on, and what it prints is thrown away.
+LEAVE = 1
+
 STDIN = 0
 STDOUT = 1
 STDERR = 2

@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 
 import banger
 from banger.config.paths import find_paths
+from banger.errors import HostError
 from banger.host.command import PACKAGES, Commands
+from banger.host.logout import LOGOUT
+from banger.host.ssh_include import find_home, is_installed
 from banger.host.storage import Storage, find_existing, probe_storage
 from banger.model.check import Check, CheckResult, CheckStatus
 from banger.model.size import format_bytes
@@ -89,6 +92,19 @@ def check_ssh(commands: Commands) -> CheckResult:
     return CheckResult(CheckStatus.PASS, said.partition(",")[0][:80] or "installed")
 
 
+def check_ssh_config(_: Commands) -> CheckResult:
+    """Whether programs over ssh find VMs by name."""
+    user_config, config = find_home() / ".ssh" / "config", find_paths().state / "ssh" / "config"
+    try:
+        installed = is_installed(user_config, config)
+    except HostError as error:
+        return CheckResult(CheckStatus.WARN, error.message, error.hint)
+    if not installed or not config.exists():
+        detail = f"{user_config} does not include banger's: only banger vm ssh finds VMs"
+        return CheckResult(CheckStatus.WARN, detail, "banger ssh-config --install")
+    return CheckResult(CheckStatus.PASS, f"ssh NAME.vm works through {user_config}")
+
+
 def check_proxies(_: Commands) -> CheckResult:
     """Which proxies pulls go through; their values may hold passwords and are not shown."""
     names = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
@@ -124,5 +140,7 @@ CHECKS = (
     Check("disk space", check_space),
     Check("file system", check_storage),
     Check("ssh", check_ssh),
+    Check("ssh config", check_ssh_config),
     Check("proxies", check_proxies),
+    LOGOUT,
 )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from banger.errors import CancelledError, HostError
+from banger.host.caller import find_caller
 from banger.host.process import is_process_alive, process_start_time
 
 #: Debian package that has a program banger or a built-in plugin runs, for the hint when it is missing.
@@ -24,12 +25,14 @@ PACKAGES = {
     "debugfs": "e2fsprogs",
     "dpkg-deb": "dpkg",
     "e2fsck": "e2fsprogs",
+    "git": "git",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "newuidmap": "uidmap",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
     "resize2fs": "e2fsprogs",
+    "ssh-keygen": "openssh-client",
     "unshare": "util-linux",
 }
 
@@ -79,7 +82,8 @@ class Commands(Protocol):
         """Run a program to its end; its whole process group is killed on timeout or cancellation.
 
         :param timeout: seconds.
-        :param env: added to a clean environment (PATH, HOME, LANG=C.UTF-8, TMPDIR and proxy variables).
+        :param env: added to a clean environment (PATH, HOME, LANG=C.UTF-8, TMPDIR, and the caller's
+            proxy and certificate variables).
         :param cancelled: asked ten times a second; true ends the program with CancelledError. Without it the
             operation that runs is asked, except while something is taken back.
         :raises HostError: not found, timed out, or (with ``check``) a status other than 0, with the last line
@@ -289,18 +293,8 @@ class _Followed:
 
 def make_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment programs get: little of ours, so that a user's settings cannot change their output."""
-    keep = (
-        "PATH",
-        "HOME",
-        "TMPDIR",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-    )
-    env = {name: os.environ[name] for name in keep if name in os.environ}
+    env = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    env |= find_caller()
     env.setdefault("PATH", os.defpath)
     env["PATH"] = os.pathsep.join((env["PATH"], *_PATH_EXTRA))
     env["LANG"] = env["LC_ALL"] = "C.UTF-8"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -47,6 +48,12 @@ class Disks(Protocol):
 
     def make_overlay(self, path: Path, backing: Path, size_mib: int) -> None:
         """Make a qcow2 file of ``size_mib`` over ``backing``, a raw file that must not change afterwards."""
+
+    def grow(self, path: Path, kind: str, size_mib: int) -> None:
+        """Grow a disk that is not in use to ``size_mib``; one that is as large or larger stays as it is.
+
+        :param kind: ``raw`` or ``qcow2``. What is inside is not grown: the guest does that.
+        """
 
     def read_file(self, image: Path, path: str) -> bytes:
         """Return the content of a regular file inside an ext4 file; HostError when it is not there.
@@ -106,6 +113,17 @@ class HostDisks:
         ]
         with _making(path):
             self._check(self._run([*line, f"{size_mib}M"]), path)
+
+    def grow(self, path: Path, kind: str, size_mib: int) -> None:
+        wanted = size_mib << 20
+        if kind == "raw":
+            if path.stat().st_size < wanted:
+                os.truncate(path, wanted)
+            return
+        told = self._run(["qemu-img", "info", "--output=json", "-f", kind, path])
+        self._check(told, path)
+        if int(json.loads(told.stdout)["virtual-size"]) < wanted:
+            self._check(self._run(["qemu-img", "resize", "-q", "-f", kind, path, str(wanted)]), path)
 
     def read_file(self, image: Path, path: str) -> bytes:
         import tempfile

@@ -26,6 +26,24 @@ class Command:
     target: str
 
 
+#: Takes away what an operation made, given its context and its result; in a worker thread.
+LeaseEnd = Callable[["OperationContext", dict[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """An operation's promise to its client: what it makes goes when the client's connection ends, however it ends.
+
+    The connection stays open after the result. ``op.keep`` lets what was made stay without it.
+
+    :param wanted: tells from the parameters whether this call is one of those.
+    :param end: takes away what was made; NotFoundError when it is gone already.
+    """
+
+    wanted: Callable[[Any], bool]
+    end: LeaseEnd
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What the daemon answers to, as ``POST /v1/<name>``.
@@ -34,8 +52,8 @@ class Operation:
     :param result: pydantic model of the answer.
     :param run: a plain function runs in a worker thread and may block; an ``async def`` runs on the daemon's loop
         and must not.
-    :param abandon: tells from the parameters whether the operation is cancelled when the client that follows it goes
-        away; None never does: what was asked for is done.
+    :param lease: what it makes may last as long as the client that follows it; None: what was asked for is done, and
+        stays.
     """
 
     name: str
@@ -43,4 +61,4 @@ class Operation:
     params: type[BaseModel]
     result: type[BaseModel]
     run: Callable[[OperationContext, Any], BaseModel | Awaitable[BaseModel]]
-    abandon: Callable[[Any], bool] | None = None
+    lease: Lease | None = None

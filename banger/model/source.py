@@ -46,7 +46,7 @@ class PulledImage:
     """What an image source leaves in the staging directory.
 
     ``rootfs`` is an ext4 file; ``work_seed`` a directory whose content becomes the work disk's (regular files and
-    directories only). Both lie in the staging directory.
+    directories only). Both lie in the staging directory. ``packages`` are those it was made from, where it was.
     """
 
     rootfs: Path
@@ -54,6 +54,7 @@ class PulledImage:
     kernel_ref: str | None = None
     work_seed: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ def describe_refusal(details: Mapping[str, Any]) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         return "is unknown"
+    if kind in ("string_too_short", "too_short") and not details.get("input"):
+        return "must not be empty"
     wanted = _WANTED.get(kind)
     if wanted is None:
         return str(details["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")

@@ -64,6 +64,8 @@ class Vm(BaseModel):
     address: str | None = None
     created_at: datetime
     started_at: datetime | None = None
+    #: When somebody last said that it is in use.
+    touched_at: datetime | None = None
     last_error: str | None = None
     #: Seconds that each stage of the last start took, in order.
     timings: dict[str, float] = Field(default_factory=dict)

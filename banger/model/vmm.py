@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,30 @@ class LaunchPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class VmmStatus:
+    """What a running VM's VMM says of it.
+
+    :param state: ``running``, ``paused``, ``io-error``, ``panicked``, ``failed`` or ``unknown``.
+    :param detail: for people: why the guest does not go on.
+    :param remedy: what to do about it, ending in a command that the VM's name follows.
+    """
+
+    state: str
+    detail: str = ""
+    remedy: str = "banger vm show"
+
+    @property
+    def words(self) -> str:
+        """What to call it."""
+        return self.detail or self.state
+
+    @property
+    def runs(self) -> bool:
+        """Whether the guest makes progress, as far as is known."""
+        return self.state in ("running", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
 class Vmm:
     """A virtual machine monitor.
 
@@ -121,5 +145,10 @@ class Vmm:
     find_process: Callable[[Mapping[str, Any], str], int | None]
     kill: Callable[[UndoContext], None]
     checks: tuple[Check, ...] = ()
-    #: What a running VM's VMM says of it, in words, asked with the directory of its sockets; at most a few seconds.
-    status: Callable[[Path], str] | None = None
+    #: What a running VM's VMM says of it, asked with the directory of its sockets; at most a few seconds.
+    status: Callable[[Path], VmmStatus] | None = None
+    #: Reports each status as it comes, until the VMM ends; on the daemon's loop, costs nothing while nothing happens.
+    watch: Callable[[Path, Callable[[VmmStatus], None]], Awaitable[None]] | None = None
+    #: Freeze the guest's processors, and let them go on; VmmError when it does not.
+    pause: Callable[[Path], None] | None = None
+    resume: Callable[[Path], None] | None = None

@@ -30,7 +30,7 @@ class Port:
 
 
 class Sandbox:
-    """A disposable Linux machine. It is deleted when the ``with`` block ends, however it ends.
+    """A disposable Linux machine. It is deleted when the ``with`` block ends, or this process, however they end.
 
     ::
 
@@ -47,7 +47,7 @@ class Sandbox:
     :param publish: TCP ports of the guest to reach from the host, ``"8080"`` or ``"9000:80"``.
     :param with_: capabilities to switch on, ``"name"`` or ``"name:key=value"``.
     :param wait: ``agent`` returns when commands can run, ``system`` when the services are up.
-    :param keep: leave the VM where it is at the end.
+    :param keep: leave the VM where it is at the end, as :meth:`keep` does.
     :param on_event: gets progress, as dictionaries with the key ``event``.
     :raises BangerError: as the command line would report it; nothing is left behind then.
     """
@@ -81,9 +81,11 @@ class Sandbox:
         params: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         params |= {"publish": list(publish), "with": list(with_), "without": list(without)}
         self._client = Client()
-        self._keep = keep
-        self._closed = False
-        self._detail = self._call("vm.create", {**params, "wait": wait, "remove": True}, on_event)
+        self._keep = self._closed = False
+        self._made_by: str | None = None
+        self._detail = self._call("vm.create", {**params, "wait": wait, "remove": True}, on_event, hold=True)
+        if keep:
+            self.keep()
 
     @staticmethod
     def attach(name: str) -> Sandbox:
@@ -166,12 +168,20 @@ class Sandbox:
         """Start the VM again."""
         self._detail = self._call("vm.start", {"vm": self.id, "wait": wait})
 
+    def keep(self) -> None:
+        """Leave the VM where it is when the block, or this process, ends. Idempotent."""
+        if self._made_by is not None and not self._keep:
+            with contextlib.suppress(ConflictError):  # the daemon was restarted: nobody holds the VM any more
+                self._client.call("op.keep", {"op_id": self._made_by})
+        self._keep = True
+
     def close(self) -> None:
         """Delete the VM, unless it is to be kept. Idempotent, also when somebody else deleted it."""
         if not self._closed and not self._keep:
             with contextlib.suppress(NotFoundError):
                 self._call("vm.delete", {"vm": self.id})
         self._closed = True
+        self._client.release()
 
     def __enter__(self) -> Self:
         return self
@@ -182,7 +192,12 @@ class Sandbox:
         self.close()
 
     def _call(
-        self, operation: str, params: dict[str, Any], on_event: Callable[[Event], None] | None = None
+        self,
+        operation: str,
+        params: dict[str, Any],
+        on_event: Callable[[Event], None] | None = None,
+        *,
+        hold: bool = False,
     ) -> dict[str, Any]:
         """Call an operation; when it is interrupted, cancel it and wait until it is undone."""
         op_id: str | None = None
@@ -190,11 +205,13 @@ class Sandbox:
         def take(event: Event) -> None:
             nonlocal op_id
             op_id = event.get("op_id", op_id)
+            if hold:
+                self._made_by = op_id
             if on_event is not None:
                 on_event(event)
 
         try:
-            return self._client.call(operation, params, on_event=take)
+            return self._client.call(operation, params, on_event=take, hold=hold)
         except (KeyboardInterrupt, SystemExit):
             if op_id is not None:
                 self._cancel(op_id)
@@ -210,5 +227,5 @@ class Sandbox:
 
 class _Attached(Sandbox):
     def __init__(self, name: str) -> None:
-        self._client, self._keep, self._closed = Client(), True, False
+        self._client, self._keep, self._closed, self._made_by = Client(), True, False, None
         self._detail = self._client.call("vm.show", {"vm": name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -14,8 +15,8 @@ _START = "--- banger: start "
 def mark_start(console: Path) -> None:
     """Write into the console that a start begins: what stands before is no longer about this one."""
     now = datetime.now().astimezone().isoformat(" ", "seconds")
-    with open(console, "a", encoding="utf-8") as file:
-        file.write(f"{_START}{now} ---\n")
+    with open(os.open(console, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as file:
+        file.write(f"{_START}{now} ---\n".encode())
 
 
 def last_words(console: Path) -> str:

@@ -56,10 +56,14 @@ def make_root_disk(ctx: StartContext) -> None:
     if ctx.recorded().get("made"):
         if not overlay.exists():
             raise HostError(f"the root disk {overlay} is gone", hint=f"banger vm delete {ctx.vm.name}")
+        if ctx.recorded().get("size_mib") != ctx.vm.spec.overlay_mib:
+            ctx.disks.grow(overlay, "qcow2", ctx.vm.spec.overlay_mib)
+            ctx.record("size_mib", ctx.vm.spec.overlay_mib)
         return
     ctx.record("path", str(overlay))
     overlay.unlink(missing_ok=True)  # half-made by a start that was cut off
     ctx.disks.make_overlay(overlay, ctx.paths.rootfs, ctx.vm.spec.overlay_mib)
+    ctx.record("size_mib", ctx.vm.spec.overlay_mib)
     ctx.record("made", True)
 
 

@@ -28,6 +28,8 @@ _BUSY_MS = 5000
 def _hint(error: Exception, path: Path) -> str:
     if "malformed" in str(error) or "not a database" in str(error):
         return f"banger daemon stop; mv {path} {path}.damaged; VMs and images it knew are kept where they are"
+    if "locked" in str(error):
+        return "another program holds it, perhaps sqlite3: end that, then try again"
     return "check free space (df) and the permissions of the state directory"
 
 

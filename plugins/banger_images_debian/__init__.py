@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 @hookimpl
 def banger_register_image_sources() -> list[ImageSource]:
     from banger.api import ImageSource
-    from banger_images_debian.source import SUITES, default_name, pull
+    from banger_images_debian.recipes import RECIPES, default_name
+    from banger_images_debian.source import pull
 
     summary = "Debian, built by mmdebstrap from signed packages"
-    return [ImageSource("debian", summary, default_name, pull, known=tuple(SUITES))]
+    return [ImageSource("debian", summary, default_name, pull, known=tuple(RECIPES))]
 
 
 @hookimpl

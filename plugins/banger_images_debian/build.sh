@@ -2,14 +2,14 @@
 # Builds a root file system and an ext4 file from it. Runs as (mapped) root in mount and PID namespaces of its own,
 # so that whatever happens to it, the kernel takes the processes and the tmpfs away.
 #
-# build.sh WORK tmpfs|dir SUITE PACKAGES CUSTOMIZE OUT UUID [MMDEBSTRAP OPTION...]
+# build.sh WORK tmpfs:MIB|dir SUITE PACKAGES CUSTOMIZE OUT UUID [MMDEBSTRAP OPTION...]
 set -eu
 work=$1 kind=$2 suite=$3 packages=$4 customize=$5 out=$6 uuid=$7
 shift 7
 
 exec 2>&1
-if [ "$kind" = tmpfs ]; then
-    mount -t tmpfs -o mode=755,size=2g tmpfs "$work"
+if [ "$kind" != dir ]; then
+    mount -t tmpfs -o "mode=755,size=${kind#tmpfs:}m" tmpfs "$work"
     # mmdebstrap's keyring home lies in /tmp and stays there when it is killed: give it a /tmp of its own.
     case "$out" in
         /tmp/*) ;;

@@ -45,6 +45,11 @@ rm -rf "$units/timers.target.wants" "$units/sysinit.target.wants/systemd-pstore.
 ln -sfn /dev/null "$units/systemd-networkd-wait-online.service"
 rm -f "$units/multi-user.target.wants/remote-fs.target"
 
+# Docker starts when somebody calls it, not with every boot.
+for unit in docker.service containerd.service; do
+    rm -f "$units/multi-user.target.wants/$unit"
+done
+
 # A machine that was given no host key makes one: without any, sshd would be a failed unit.
 mkdir -p "$units/ssh.service.d"
 cat > "$units/ssh.service.d/host-key.conf" <<'UNIT'

@@ -13,6 +13,7 @@ _NETWORK = re.compile(
     r"Could not resolve|Temporary failure resolving|Unable to connect|Could not connect|Failed to fetch"
     r"|Connection (?:refused|failed|timed out)|Network is unreachable|Hash Sum mismatch|Could not handshake"
 )
+_PACKAGE = re.compile(r"Unable to locate package|has no installation candidate")
 _MEMORY = re.compile(r"Cannot allocate memory|Out of memory|Killed")
 _ERROR = re.compile(r"^(?:E: |Err:|mke2fs: |unshare: |mount: |dpkg: error|sh: )")
 
@@ -35,6 +36,10 @@ def _explain(printed: Sequence[str], reference: str) -> BangerError:
         return ImageError(f"Debian's packages could not be fetched: {line}", hint=hint)
     if line := _first(_MEMORY, printed):
         return HostError(f"not enough memory to build {reference}: {line}", hint="free 1 GiB of memory")
+    if line := _first(_PACKAGE, printed):
+        return ImageError(
+            f"{reference} cannot be built: {line}", hint="see what there is: apt-cache search WORD"
+        )
     line = _first(_ERROR, printed) or next(
         (text for text in reversed(printed) if text.strip()), "it printed nothing"
     )

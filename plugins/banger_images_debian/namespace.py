@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from banger.api import Commands, PullContext
 
 #: Bytes of memory that must be free for a build to run in it: a finished root takes a quarter of that, but
-#: apt's lists and packages lie beside it meanwhile, and the host has other work.
+#: apt's lists and packages lie beside it meanwhile, and the host has other work. With packages beyond the lean ones
+#: it may be several times as much.
 TMPFS_NEEDS = 1536 * 1024**2
 
 _MAPPED = ("--user", "--map-root-user", "--map-auto")
@@ -96,16 +97,20 @@ def _without_sub_ids(user: str, root: Path) -> HostError | None:
 
 
 @contextlib.contextmanager
-def make_work_directory(namespace: Namespace, ctx: PullContext) -> Iterator[tuple[Path, str]]:
-    """Give a directory for the build and its kind: ``tmpfs`` to mount one there, ``dir`` to use it as it is.
+def make_work_directory(
+    namespace: Namespace, ctx: PullContext, needs: int = TMPFS_NEEDS
+) -> Iterator[tuple[Path, str]]:
+    """Give a directory for the build and its kind: ``tmpfs:MIB`` to mount one there, ``dir`` to use it as it is.
 
     It is gone afterwards. Without enough memory an ordinary user's build lies in the cache directory; what a
     crash left there is removed by the next.
+
+    :param needs: bytes of memory to be free for a tmpfs.
     """
-    if namespace.can_mount and available_memory() >= TMPFS_NEEDS:
+    if namespace.can_mount and (free := available_memory()) >= needs:
         work = ctx.staging / "work"
         work.mkdir()
-        yield work, "tmpfs"
+        yield work, f"tmpfs:{max(2048, free // 2**21)}"
         work.rmdir()
         return
     parent = ctx.cache if namespace.mapped else ctx.staging

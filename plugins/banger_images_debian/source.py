@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger.api import HostError, NotFoundError, PulledImage
+from banger.api import HostError, PulledImage
+from banger_images_debian.recipes import LEAN, SUITES, Recipe, find_recipe
 
 if TYPE_CHECKING:
     from banger.api import PullContext
-
-#: Suites that can be built, each with the mmdebstrap options it needs.
-SUITES: dict[str, tuple[str, ...]] = {
-    # Its packages still ship /bin and /lib; the hook lays the links to /usr first, so that usrmerge, a
-    # conversion program in Perl, is not installed.
-    "bookworm": ("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",),
-    "trixie": (),
-}
-
-#: A systemd machine that is pleasant to work in; what a project needs beyond it is one ``apt install`` away.
-PACKAGES = (
-    *("systemd-sysv", "dbus", "udev", "procps", "sudo", "tzdata"),
-    *("iproute2", "iputils-ping", "openssh-server", "ca-certificates", "curl"),
-    *("bash-completion", "git", "kmod", "less", "ncurses-base", "ncurses-term"),
-)
 
 #: ``uname -m`` to Debian's name.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -37,38 +22,30 @@ BUILD_TIMEOUT = 3600.0
 _HERE = Path(__file__).parent
 
 
-def default_name(reference: str) -> str:
-    """Return ``debian-<suite>``; NotFoundError for a suite that cannot be built."""
-    if reference not in SUITES:
-        close = difflib.get_close_matches(reference, SUITES, n=1)
-        meant = f"did you mean debian:{close[0]}? " if close else ""
-        there = ", ".join(f"debian:{suite}" for suite in SUITES)
-        raise NotFoundError(f"there is no image debian:{reference}", hint=f"{meant}there is {there}")
-    return f"debian-{reference}"
-
-
 def pull(reference: str, ctx: PullContext) -> PulledImage:
-    """Build the image of a suite in ``ctx.staging``.
+    """Build an image in ``ctx.staging``.
 
-    :raises NotFoundError: an unknown suite.
+    :raises NotFoundError: an unknown recipe. :raises UsageError: what it adds is no package's name.
     :raises HostError: something on this machine is missing; the hint says what to do about it.
     :raises ImageError: the packages could not be fetched, verified or installed.
     """
     from banger_images_debian.seed import unpack_seed
 
-    default_name(reference)
+    recipe = find_recipe(reference)
     ctx.progress("preparing", f"Debian {reference} is built from its own packages")
     architecture = check_host(ctx)
     output = ctx.staging / "out"
     output.mkdir()
-    build(reference, architecture, output, ctx)
+    build(reference, recipe, architecture, output, ctx)
     seed = ctx.staging / "work-seed"
     unpack_seed(output / "seed.tar", seed)
     rootfs = ctx.staging / "rootfs.ext4"
     (output / "rootfs.ext4").rename(rootfs)
     (output / "seed.tar").unlink()
     output.rmdir()
-    return PulledImage(rootfs, "debian", kernel_ref=f"debian:{reference}", work_seed=seed)
+    return PulledImage(
+        rootfs, "debian", kernel_ref=f"debian:{recipe.suite}", work_seed=seed, packages=recipe.packages
+    )
 
 
 def check_host(ctx: PullContext) -> str:
@@ -84,16 +61,17 @@ def check_host(ctx: PullContext) -> str:
     return architecture
 
 
-def build(suite: str, architecture: str, output: Path, ctx: PullContext) -> None:
+def build(reference: str, recipe: Recipe, architecture: str, output: Path, ctx: PullContext) -> None:
     """Run the build script in its namespaces, following what it prints."""
     from banger_images_debian.failure import explain_failure
-    from banger_images_debian.namespace import find_namespace, make_work_directory
+    from banger_images_debian.namespace import TMPFS_NEEDS, find_namespace, make_work_directory
     from banger_images_debian.transcript import Transcript
 
     namespace = find_namespace(ctx.commands)
-    with make_work_directory(namespace, ctx) as (work, kind):
-        line = (*namespace.prefix, *_script(suite, architecture, work, kind, output))
-        options = (*SUITES[suite], *proxy_options(ctx))
+    needs = TMPFS_NEEDS if recipe.packages == LEAN else 3 * TMPFS_NEEDS
+    with make_work_directory(namespace, ctx, needs) as (work, kind):
+        line = (*namespace.prefix, *_script(recipe, architecture, work, kind, output))
+        options = (*SUITES[recipe.suite], *proxy_options(ctx))
         with tempfile.TemporaryFile(dir=output) as log:
             transcript = Transcript(log, ctx.progress)
             # TMPDIR and HOME reach package scripts inside the new root, where the caller's do not exist.
@@ -109,13 +87,14 @@ def build(suite: str, architecture: str, output: Path, ctx: PullContext) -> None
             transcript.follow()
         if done.status != 0:
             printed = done.stderr.decode(errors="replace").splitlines()
-            raise explain_failure([*transcript.tail, *printed], f"debian:{suite}")
+            raise explain_failure([*transcript.tail, *printed], f"debian:{reference}")
 
 
-def _script(suite: str, architecture: str, work: Path, kind: str, output: Path) -> Sequence[str | Path]:
+def _script(recipe: Recipe, architecture: str, work: Path, kind: str, output: Path) -> Sequence[str | Path]:
     import uuid
 
-    script = ("sh", _HERE / "build.sh", work, kind, suite, ",".join(PACKAGES), _HERE / "customize.sh", output)
+    packages = ",".join(recipe.packages)
+    script = ("sh", _HERE / "build.sh", work, kind, recipe.suite, packages, _HERE / "customize.sh", output)
     return (*script, str(uuid.uuid4()), f"--architectures={architecture}")
 
 

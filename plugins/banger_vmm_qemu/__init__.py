@@ -36,5 +36,8 @@ def banger_register_vmms() -> list[Vmm]:
             kill=process.kill,
             checks=CHECKS,
             status=qmp.status,
+            watch=qmp.watch,
+            pause=qmp.pause,
+            resume=qmp.resume,
         )
     ]

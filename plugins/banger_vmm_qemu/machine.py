@@ -29,6 +29,10 @@ _KERNEL_ARGUMENTS = (
 #: Everything QEMU's seccomp filter can shut without breaking software emulation.
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
+#: "Enhanced rep movsb" is the fast way to copy and to clear memory on a real processor. Software emulation does it byte
+#: by byte: without these, a guest's kernel clears memory 16 times as fast and copies files 3 times as fast.
+_SLOW_UNDER_TCG = "-erms,-fsrm"
+
 #: The name by which the guest's agent finds its port.
 PORT_NAME = "org.banger.agent"
 
@@ -61,6 +65,8 @@ def build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
     ]
     argv += ["-chardev", f"socket,id=qmp,path={_escape(spec.sockets / 'qmp')},server=on,wait=off"]
     argv += ["-mon", "chardev=qmp,mode=control"]
+    argv += ["-chardev", f"socket,id=event,path={_escape(spec.sockets / 'event')},server=on,wait=off"]
+    argv += ["-mon", "chardev=event,mode=control"]
     argv += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", f"virtio-rng-{bus},rng=rng"]
     argv += ["-device", f"virtio-serial-{bus}"]
     argv += ["-chardev", f"socket,id=agent,path={_escape(spec.channel)},server=on,wait=off"]
@@ -74,7 +80,7 @@ def build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
 def _accelerator(probe: VmmProbe) -> list[str]:
     if probe.accelerator == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", "tcg,thread=multi", "-cpu", "max"]
+    return ["-accel", "tcg,thread=multi", "-cpu", f"max,{_SLOW_UNDER_TCG}"]
 
 
 def _drive(drive: Drive, bus: str) -> list[str]:

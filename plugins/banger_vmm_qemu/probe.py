@@ -33,7 +33,7 @@ def probe(commands: Commands, accel: str) -> VmmProbe:
         return VmmProbe(
             False, version, reason=f"KVM is not usable: {kvm.reason}", hint=kvm.hint or "--accel tcg"
         )
-    return VmmProbe(True, version, "tcg", f"software emulation, slower than KVM: {kvm.reason}", kvm.hint)
+    return VmmProbe(True, version, "tcg", f"software emulation, slower than KVM ({kvm.reason})", kvm.hint)
 
 
 #: (path, modification time) -> version: asking takes as long as the rest of a start's preparation.

@@ -19,6 +19,7 @@ def make(ctx: StartContext) -> None:
     if ctx.recorded().get("made"):
         if not disk.exists():
             raise HostError(f"the work disk {disk} is gone", hint=f"banger vm delete {ctx.vm.name}")
+        ctx.disks.grow(disk, "raw", ctx.vm.spec.disk_mib)
         return
     ctx.record("path", str(disk))
     disk.unlink(missing_ok=True)  # half-made by a start that was cut off

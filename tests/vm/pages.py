@@ -33,6 +33,7 @@ _VOLATILE = (
     (r"\b[0-9a-f]{12,64}\b", "ID"),
     (r"\b(just now|now|\d+ (s|min|h|d|days?) ago)\b", "AGE"),
     (r"\d+(\.\d+)?\s?([KMGT](iB|B)?)\b", "SIZE"),
+    (r" \((host/\d|config|default)\)", ""),
     (r"\d+(\.\d+)?", "N"),
     (r"\s+", " "),
 )

@@ -93,3 +93,12 @@ def test_the_image_is_never_written(alone: Home) -> None:
         while block := file.read(1024 * 1024):
             digest.update(block)
     assert image["digest"] == f"sha256:{digest.hexdigest()}"
+
+
+def test_sudo_for_an_ordinary_user(banger: Home, system: str) -> None:
+    banger.sh(system, "useradd -m -s /bin/bash -G sudo dev")
+    refused = banger("vm", "exec", "-u", "dev", system, "--", "sudo", "-n", "id", "-un")
+    assert (refused.status, "a password is required" in refused.err) == (1, True)
+    banger.sh(system, "echo 'dev ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/dev")
+    allowed = banger.ok("vm", "exec", "-u", "dev", system, "--", "sudo", "-n", "id", "-un")
+    assert (allowed.text, allowed.err) == ("root", "")

@@ -84,6 +84,20 @@ def test_two_interrupts_in_a_row(banger: Home, span: float, awake: float) -> Non
         banger.assert_clean()
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_client_that_is_killed_at_every_fiftieth_of_a_second(
+    banger: Home, span: float, awake: float
+) -> None:
+    for after in _moments(awake, span, 0.02):
+        process = banger.start("vm", "run", "--rm", *COMMAND)
+        time.sleep(after)
+        process.kill()
+        finish(process, timeout=90)
+    until(lambda: banger.vms() == [], 90, "a VM is left")
+    banger.assert_clean()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_client_that_is_killed_leaves_no_throwaway_vm(
     banger: Home, span: float, awake: float, number: signal.Signals

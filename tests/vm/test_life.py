@@ -105,8 +105,8 @@ def test_published_ports_lead_into_the_guest(alone: Home) -> None:
     low = 80 if limit <= 80 else 20080
     assert f"published {address}:{low} -> 80" in created.err
     # the image has neither an interpreter nor netcat: sshd listens where it is told to, and greets at once
-    key = "ssh-keygen -q -t ed25519 -N '' -f /tmp/key && mkdir -p /run/sshd"
-    alone.sh("web", f"{key} && for port in 80 8080; do /usr/sbin/sshd -h /tmp/key -p $port; done")
+    key = "ssh-keygen -q -t ed25519 -N '' -f /var/tmp/key && mkdir -p /run/sshd"
+    alone.sh("web", f"{key} && for port in 80 8080; do /usr/sbin/sshd -h /var/tmp/key -p $port; done")
     for port in (8080, low, 9000):
         until(lambda port=port: _greeting(address, port), 30, f"nothing answers at {address}:{port}")
 

@@ -16,7 +16,7 @@ def test_run_prints_the_guests_kernel_and_removes_the_vm(banger: Home) -> None:
     result = banger.ok("vm", "run", "--rm", "--", "uname", "-r")
     release = banger.ok("kernel", "show", "debian-bookworm", "--json").json["kernel"]["release"]
     assert result.text == release
-    assert "spec: 1 vcpu | 512 MiB | 8G disk" in result.err
+    assert "spec: 1 vcpu (config) | 512 MiB (config) | 8G disk (default)" in result.err
     banger.assert_clean()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 
@@ -92,4 +94,23 @@ def test_what_is_refused_leaves_nothing(user: Home) -> None:
         Sandbox(vcpu=0)
     with pytest.raises(NotFoundError):
         Sandbox.attach("nobody")
+    user.assert_clean()
+
+
+def test_a_process_that_is_killed_leaves_no_sandbox_but_the_one_it_keeps(user: Home) -> None:
+    program = (
+        "from banger import Sandbox\n"
+        "boxes = Sandbox(name='gone'), Sandbox(name='kept', keep=True)\n"
+        "print('up', flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=user.env
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        assert {vm["name"] for vm in user.vms()} == {"gone", "kept"}
+        process.kill()
+    until(lambda: [vm["name"] for vm in user.vms()] == ["kept"], 60, "the killed process left its VM")
+    user.ok("vm", "delete", "kept")
     user.assert_clean()

@@ -82,9 +82,9 @@ class Home:
         """Run a command in a VM."""
         return self("vm", "exec", vm, "--", *command, input=input, timeout=timeout)
 
-    def sh(self, vm: str, script: str) -> str:
+    def sh(self, vm: str, script: str, timeout: float = 60.0) -> str:
         """Run a shell script in a VM, which has to succeed; what it printed."""
-        result = self.exec(vm, "sh", "-c", script)
+        result = self.exec(vm, "sh", "-c", script, timeout=timeout)
         assert result.status == 0, result
         return result.text
 

@@ -1,4 +1,4 @@
-"""Operations on banger itself: the daemon, its operations, plugins, doctor."""
+"""Operations on banger itself: the daemon, plugins, doctor."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import time
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 import banger
 from banger.build import agent_info, build_info
-from banger.daemon.context import OperationContext, OperationRecord
+from banger.daemon.context import OperationContext
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, vm_paths
-from banger.errors import BangerError, ConflictError, UsageError
+from banger.errors import BangerError, ConflictError
 from banger.guest.channel import AgentInfo
 from banger.guest.initramfs import agent_binary
 from banger.host.diagnosis import run_checks
@@ -70,32 +70,6 @@ class StopParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     force: bool = False
-
-
-class OpParams(BaseModel):
-    """One operation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    op_id: str = Field(max_length=40)
-
-
-class OpSummary(BaseModel):
-    """An operation, running or finished."""
-
-    op_id: str
-    name: str
-    done: bool
-    started: float
-    finished: float | None
-    error: dict[str, Any] | None
-    stage: str | None
-
-
-class OpList(BaseModel):
-    """Every running operation and the last finished ones, oldest first."""
-
-    operations: tuple[OpSummary, ...]
 
 
 class PluginInfo(BaseModel):
@@ -199,7 +173,8 @@ def _resident_mib() -> float:
 
 async def stop(op: OperationContext, params: StopParams) -> Nothing:
     """End the daemon once this answer is sent."""
-    busy = [record for record in op.services.operations.running() if record is not op.record]
+    running = [record for record in op.services.operations.running() if record is not op.record]
+    busy = running + [lease.record for lease in op.services.leases.values()]
     if busy and not params.force:
         names = ", ".join(sorted({record.name for record in busy}))
         raise ConflictError(
@@ -207,47 +182,6 @@ async def stop(op: OperationContext, params: StopParams) -> Nothing:
         )
     op.services.loop.call_later(0.05, op.services.stopping.set)
     return Nothing()
-
-
-def _summary(record: OperationRecord) -> OpSummary:
-    stages = [event["stage"] for event in record.events if event["event"] == "stage"]
-    return OpSummary(
-        op_id=record.id,
-        name=record.name,
-        done=record.finished is not None,
-        started=record.started,
-        finished=record.finished,
-        error=record.error,
-        stage=stages[-1] if stages else None,
-    )
-
-
-async def list_operations(op: OperationContext, _: Nothing) -> OpList:
-    """List operations."""
-    return OpList(operations=tuple(_summary(record) for record in op.services.operations.all()))
-
-
-async def show_operation(op: OperationContext, params: OpParams) -> OpSummary:
-    """Show one operation."""
-    return _summary(op.services.operations.resolve(params.op_id))
-
-
-async def follow_operation(op: OperationContext, params: OpParams) -> OpSummary:
-    """Pass another operation's events on until it is finished, for a client that comes back to it."""
-    record = op.services.operations.resolve(params.op_id)
-    if record is op.record:
-        raise UsageError("an operation cannot follow itself", hint="see: op.list")
-    async for event in record.follow():
-        op.record.publish(event)
-    return _summary(record)
-
-
-async def cancel_operation(op: OperationContext, params: OpParams) -> OpSummary:
-    """Ask an operation to stop; it undoes what it did."""
-    record = op.services.operations.resolve(params.op_id)
-    if record.finished is None:
-        record.cancel.set()
-    return _summary(record)
 
 
 def list_plugins(op: OperationContext, _: Nothing) -> PluginList:
@@ -340,10 +274,6 @@ def _plugin_line(name: str, reason: str, hint: str) -> CheckLine:
 OPERATIONS = [
     Operation("daemon.status", "the daemon", Nothing, DaemonStatus, status),
     Operation("daemon.stop", "end the daemon; VMs go on", StopParams, Nothing, stop),
-    Operation("op.list", "list operations", Nothing, OpList, list_operations),
-    Operation("op.show", "show an operation", OpParams, OpSummary, show_operation),
-    Operation("op.follow", "follow an operation to its end", OpParams, OpSummary, follow_operation),
-    Operation("op.cancel", "cancel an operation", OpParams, OpSummary, cancel_operation),
     Operation("plugins.list", "list plugins", Nothing, PluginList, list_plugins),
     Operation("doctor", "look at the host", Nothing, Diagnosis, diagnose),
 ]

@@ -7,13 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from banger.daemon.background import run_in_background
 from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import (
     STOP_TIMEOUT,
     delete_vm,
-    kill_vm,
     reserve,
     resolve_vm,
     start_vm,
@@ -22,9 +20,9 @@ from banger.daemon.lifecycle import (
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
-from banger.errors import BangerError, ConflictError, NotFoundError, PluginError, UsageError
+from banger.errors import BangerError, ConflictError, NotFoundError, PluginError
 from banger.guest.wire import clean_text
-from banger.model.command import Operation
+from banger.model.command import Lease, Operation
 from banger.model.vm import Vm, VmState
 from banger.store.handles import Handles
 
@@ -32,9 +30,6 @@ from banger.store.handles import Handles
 _SYSTEM_TIMEOUT = 120.0
 #: Bytes of a console that one call returns.
 _LOG_LIMIT = 1024 * 1024
-
-#: The locale of commands unless the caller sends one: every Debian since 12 has it.
-_LANG = "C.UTF-8"
 
 VmReference = Annotated[
     str, Field(min_length=1, max_length=80, description="name, id, or the first digits of one")
@@ -55,7 +50,9 @@ class VmCreateParams(VmChoices):
     """A new VM.
 
     ``wait``: ``agent`` returns when commands can run, ``system`` when the init's default target is reached;
-    ``remove``: a create that fails leaves nothing, where else a VM in state error stays to be looked at.
+    ``remove``: a create that fails leaves nothing, where else a VM in state error stays to be looked at; a client that
+    takes the answer as NDJSON holds the VM by its connection, which stays open: when it ends, the VM goes, unless
+    ``op.keep`` came before.
     """
 
     start: bool = True
@@ -90,9 +87,10 @@ class VmDetail(BaseModel):
 
 
 class VmList(BaseModel):
-    """Every VM, oldest first."""
+    """Every VM, oldest first. ``statuses``: VM id -> what its VMM says, for those that run and yet do not go on."""
 
     vms: tuple[Vm, ...]
+    statuses: dict[str, str] = {}
 
 
 class VmStopParams(VmParams):
@@ -143,7 +141,7 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
     if params.start:
         try:
             vm = start_vm(op, vm.id, first=True)
-            vm = _wait_system(op, vm, params.wait)
+            vm = wait_system(op, vm, params.wait)
             op.check_cancelled()
         except Exception as error:
             if op.cancelled() or params.remove:
@@ -160,13 +158,17 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
     return detail(op, vm, choice.notices)
 
 
+def _end_lease(op: OperationContext, result: dict[str, Any]) -> None:
+    delete_vm(op, result["vm"]["id"])
+
+
 def start(op: OperationContext, params: VmStartParams) -> VmDetail:
     """Start a VM that is not running."""
     vm = start_vm(op, resolve_vm(op.services, params.vm).id)
-    return detail(op, _wait_system(op, vm, params.wait))
+    return detail(op, wait_system(op, vm, params.wait))
 
 
-def _wait_system(op: OperationContext, vm: Vm, wait: str) -> Vm:
+def wait_system(op: OperationContext, vm: Vm, wait: str) -> Vm:
     """Wait for the init's default target where that was asked for, and write down how long it took."""
     if wait != "system":
         return vm
@@ -195,11 +197,6 @@ def stop(op: OperationContext, params: VmStopParams) -> VmDetail:
     return detail(op, stop_vm(op, resolve_vm(op.services, params.vm).id, timeout=params.timeout))
 
 
-def kill(op: OperationContext, params: VmParams) -> VmDetail:
-    """End a VM at once."""
-    return detail(op, kill_vm(op, resolve_vm(op.services, params.vm).id))
-
-
 def delete(op: OperationContext, params: VmDeleteParams) -> VmDetail:
     """Delete a VM, its disks and everything it holds."""
     vm = delete_vm(op, resolve_vm(op.services, params.vm).id, force=params.force)
@@ -208,7 +205,10 @@ def delete(op: OperationContext, params: VmDeleteParams) -> VmDetail:
 
 def list_vms(op: OperationContext, _: BaseModel) -> VmList:
     """List every VM."""
-    return VmList(vms=tuple(op.services.database.vms()))
+    statuses = {
+        vm_id: status.state for vm_id, status in dict(op.services.statuses).items() if not status.runs
+    }
+    return VmList(vms=tuple(op.services.database.vms()), statuses=statuses)
 
 
 def show(op: OperationContext, params: VmParams) -> VmDetail:
@@ -218,7 +218,8 @@ def show(op: OperationContext, params: VmParams) -> VmDetail:
     vmm = op.services.registries.vmms.get(vm.spec.vmm)
     if found.pid is None or vmm is None or vmm.status is None:
         return found
-    return found.model_copy(update={"status": vmm.status(vm_paths(op.services, vm).sockets)})
+    status = op.services.statuses.get(vm.id) or vmm.status(vm_paths(op.services, vm).sockets)
+    return found.model_copy(update={"status": status.words})
 
 
 def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
@@ -255,6 +256,15 @@ def _process_of(services: Services, vm: Vm, handles: Handles) -> int | None:
         return None
 
 
+def check_runs(services: Services, vm: Vm) -> None:
+    """Raise ConflictError unless the VM runs and goes on."""
+    if vm.state is not VmState.RUNNING:
+        raise ConflictError(f"'{vm.name}' is {vm.state}, not running", hint=f"banger vm start {vm.name}")
+    status = services.statuses.get(vm.id)
+    if status is not None and not status.runs:
+        raise ConflictError(f"'{vm.name}' is {status.words}", hint=f"{status.remedy} {vm.name}")
+
+
 def plan(op: OperationContext, params: VmParams) -> VmPlan:
     """Return the numbered plan of a VM's start."""
     vm = resolve_vm(op.services, params.vm)
@@ -278,58 +288,6 @@ def logs(op: OperationContext, params: VmLogsParams) -> VmLogs:
     return VmLogs(text=text, next=begin + len(data), size=size, running=running)
 
 
-class ExecOpenParams(VmParams):
-    """A command to run in a VM; answered with a token for ``stream.sock``.
-
-    ``remove``: delete the VM when the client goes away before the command ended.
-    """
-
-    argv: tuple[str, ...] = Field(min_length=1, max_length=4096)
-    env: dict[str, str] = Field(default_factory=dict, max_length=1024)
-    cwd: str | None = Field(default=None, max_length=4096)
-    user: str | None = Field(default=None, max_length=256)
-    tty: bool = False
-    rows: int = Field(default=24, ge=1, le=65535)
-    columns: int = Field(default=80, ge=1, le=65535)
-    remove: bool = False
-
-
-class StreamToken(BaseModel):
-    """Good for one connection to ``socket`` within ten seconds: send ``BANGER/1 <token>`` and a newline."""
-
-    token: str
-    socket: str
-    vm: str
-
-
-async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken:
-    """Prepare a command's stream."""
-    services = op.services
-    vm = resolve_vm(services, params.vm)
-    if vm.state is not VmState.RUNNING:
-        raise ConflictError(f"'{vm.name}' is {vm.state}, not running", hint=f"banger vm start {vm.name}")
-    if not params.argv[0]:
-        raise UsageError("the command's name is empty", hint="banger vm exec VM -- COMMAND")
-    request: dict[str, Any] = {
-        "op": "exec",
-        "argv": list(params.argv),
-        "env": {"LANG": _LANG, **params.env},
-        "tty": params.tty,
-        "rows": params.rows,
-        "cols": params.columns,
-    }
-    request |= {
-        key: value for key, value in (("cwd", params.cwd), ("user", params.user)) if value is not None
-    }
-    abandoned = (lambda: _remove_abandoned(op, vm)) if params.remove else None
-    token = services.streams.issue(vm.id, vm_paths(services, vm).channel, "vm.exec", request, abandoned)
-    return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
-
-
-def _remove_abandoned(op: OperationContext, vm: Vm) -> None:
-    run_in_background(op.services, delete_vm, op, vm.id)
-
-
 class Empty(_Params):
     """Nothing."""
 
@@ -341,15 +299,13 @@ OPERATIONS = [
         VmCreateParams,
         VmDetail,
         create,
-        abandon=lambda params: params.remove,
+        lease=Lease(lambda params: params.remove, _end_lease),
     ),
     Operation("vm.start", "start a VM", VmStartParams, VmDetail, start),
     Operation("vm.stop", "stop a VM through its init", VmStopParams, VmDetail, stop),
-    Operation("vm.kill", "end a VM at once", VmParams, VmDetail, kill),
     Operation("vm.delete", "delete a VM and its disks", VmDeleteParams, VmDetail, delete),
     Operation("vm.list", "list VMs", Empty, VmList, list_vms),
     Operation("vm.show", "show a VM", VmParams, VmDetail, show),
     Operation("vm.plan", "the steps of a VM's start", VmParams, VmPlan, plan),
     Operation("vm.logs", "a VM's console", VmLogsParams, VmLogs, logs),
-    Operation("vm.exec.open", "prepare a command's stream", ExecOpenParams, StreamToken, open_exec),
 ]

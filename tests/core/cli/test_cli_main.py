@@ -103,6 +103,11 @@ def test_version_option_stands_anywhere_click_takes_it(run_cli: RunCli) -> None:
     assert run_cli("--version").stdout.startswith("banger ")
 
 
+def test_help_is_a_command_too(run_cli: RunCli) -> None:
+    assert run_cli("help").stdout == run_cli("--help").stdout
+    assert run_cli("help", "vm", "cp").stdout == run_cli("vm", "cp", "--help").stdout != ""
+
+
 def test_reader_that_goes_away_is_no_error() -> None:
     command = f"{sys.executable} -m banger --help | head -c 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)

@@ -22,7 +22,8 @@ PROMPT = "READY> "
 class Shell:
     """An interactive shell on a terminal of its own, with completion loaded."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, how: str, folder: Path) -> None:
+        name = how.partition(",")[0]
         if shutil.which(name) is None:
             pytest.skip(f"needs {name}: apt-get install {name}")
         start = {
@@ -35,12 +36,14 @@ class Shell:
         self.child = pexpect.spawn(
             name, start[name], env=environment, dimensions=(40, 200), timeout=30, encoding="utf-8"
         )
+        zsh = f"PROMPT='{PROMPT}'; autoload -U compinit; compinit -u -D"
         load = {
             "bash": 'eval "$(banger completion bash)"; bind "set show-all-if-ambiguous on"',
-            "zsh": f"PROMPT='{PROMPT}'; autoload -U compinit; compinit -u -D; eval \"$(banger completion zsh)\"",
+            "zsh": f"banger completion zsh >{folder}/_banger; fpath+={folder}; {zsh}",
+            "zsh, eval": f'{zsh}; eval "$(banger completion zsh)"',
             "fish": f"function fish_prompt; echo -n '{PROMPT}'; end; banger completion fish | source",
         }
-        self.child.sendline(f"{load[name]}; echo lo''aded")
+        self.child.sendline(f"{load[how]}; echo lo''aded")
         self.child.expect_exact("loaded")
 
     def complete(self, typed: str) -> str:
@@ -66,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(params=["bash", "zsh", "fish"])
+@pytest.fixture(params=["bash", "zsh", "zsh, eval", "fish"])
 def shell(request: pytest.FixtureRequest, folder: Path, banger_dirs: BangerDirs) -> Iterator[Shell]:
     shell = Shell(request.param, folder)
     yield shell

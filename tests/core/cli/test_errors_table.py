@@ -29,6 +29,9 @@ USAGE = [
         "did you mean --name? all of them: banger vm run --help",
     ),
     ("vm run --zzzzz", "there is no option --zzzzz", "banger vm run --help"),
+    ("vm create --mem 1G", "there is no option --mem", "did you mean --memory?"),
+    ("vm run -it -- sh", "there is no option -i", "a terminal is opened by itself where there is one"),
+    ("vm run -v /tmp:/x", "there is no option -v", "folders are not shared; banger vm run PATH"),
     ("vm list -Z", "there is no option -Z", "banger vm list --help"),
     ("vm show", "VM is missing", "banger vm show --help"),
     ("image show", "NAME is missing", "banger image show --help"),
@@ -64,6 +67,11 @@ USAGE = [
         "did you mean zsh? banger completion --help",
     ),
     ("purge", "nothing was removed", "banger purge --yes"),
+    ("vm cp here there", "one of the two has to be in a VM", "banger vm cp FILE VM:PATH"),
+    ("vm cp otter:a otter:b", "one of the two has to be in a VM", "banger vm cp FILE VM:PATH"),
+    ("vm cp /dev/null otter:", "devices, pipes and sockets are not copied", "- reads a pipe"),
+    ("vm exec --env-file /no/such/file otter -- true", "No such file or directory", "NAME=VALUE"),
+    ("vm exec --escape ab otter", "--escape ab: one printable character, or none", "--escape '^'"),
 ]
 #: Asked rightly, but it cannot be: exit status 1.
 OPERATION = [
@@ -74,6 +82,9 @@ OPERATION = [
     ("vm exec otter -- true", "there is no VM 'otter'", "banger vm list"),
     ("vm logs otter", "there is no VM 'otter'", "banger vm list"),
     ("rm otter", "there is no VM 'otter'", "banger vm list"),
+    ("vm cp /etc/hostname otter:", "there is no VM 'otter'", "banger vm list"),
+    ("vm cp otter:x /tmp", "there is no VM 'otter'", "banger vm list"),
+    ("vm cp /no/such/file otter:", "/no/such/file: No such file or directory", "ls -l"),
     ("image show nothing", "there is no image 'nothing'", "banger image pull NAME"),
     ("image rm nothing", "there is no image 'nothing'", "banger image pull NAME"),
     ("kernel show nothing", "there is no kernel 'nothing'", "banger kernel pull NAME"),
@@ -258,7 +269,7 @@ LONG = "x" * 5000
     ("words", "message", "hint"),
     [
         (("vm", "show", LONG), "vm must be text of at most 80 characters", "banger vm show --help"),
-        (("vm", "show", ""), "vm must be text of at least 1 characters, not ''", "banger vm show --help"),
+        (("vm", "show", ""), "vm must not be empty", "banger vm show --help"),
         (
             ("image", "pull", LONG),
             "reference must be text of at most 512 characters",

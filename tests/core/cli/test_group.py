@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from banger.cli.group import make_cli
+from banger.cli.group import learn_commands, make_cli
 from banger.cli.table import COMMANDS
 from banger.config.paths import find_paths
 from banger.testing.pytest_plugin import BangerDirs, RunCli
@@ -166,3 +166,27 @@ def test_damaged_cache_is_as_good_as_none(banger_dirs: BangerDirs, run_cli: RunC
 
 def test_making_the_tree_imports_no_command() -> None:
     assert isinstance(make_cli(), click.Group)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["vm", "workspace", "--help"], True),
+        (["vm", "workspace"], True),
+        (["hello"], True),
+        (["vm"], False),
+        (["vm", "--help"], False),
+        (["--help"], False),
+        ([], False),
+        (["vm", "list"], False),
+        (["ls", "-q"], False),
+        (["run", "x"], False),
+    ],
+)
+def test_a_daemon_is_asked_for_commands_that_nobody_knows_yet(
+    monkeypatch: pytest.MonkeyPatch, banger_dirs: BangerDirs, arguments: list[str], asked: bool
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("banger.cli.client.Client.call", lambda self, name: calls.append(name))
+    learn_commands(arguments)
+    assert bool(calls) == asked

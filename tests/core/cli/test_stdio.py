@@ -65,6 +65,8 @@ def test_reader_that_goes_after_the_first_line(lab: None) -> None:
         ("banger vm list <&- >&- 2>&-", 0),
         ("banger vm show nobody 2>&-", 1),
         ("banger vm show nobody 2>/dev/full", 1),
+        ("banger vm list 2>/dev/full", 0),
+        ("banger vm lst 2>/dev/full", 2),
         ("banger vm lst 2>&-", 2),
         ("banger purge --dry-run <&-", 0),
         ("banger purge <&-", 2),

@@ -20,6 +20,7 @@ OTHERWISE = {
     "vm ssh": "what ssh prints",
     "vm console": "what the guest prints",
     "vm logs": "what the guest prints",
+    "vm cp": "nothing, or what a file holds",
     "config schema": "is JSON",
     "completion": "is a script",
 }

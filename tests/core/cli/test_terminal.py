@@ -223,3 +223,25 @@ def test_signal_handlers_are_as_they_were() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     run_session(lambda far: send(far, ACCEPT, end(0)))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_a_command_that_does_not_end_after_sigterm_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("banger.cli.terminal._END_SECONDS", 0.2)
+    near, far = socket.socketpair()
+    session = Session(near, raw=False)
+    session._accepted = True
+    with near, far:
+        timer = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        timer.start()
+        assert session.run() == 128 + signal.SIGTERM
+        assert wire.signal(1, signal.SIGTERM).payload in far.recv(65536)
+
+
+def test_three_interrupts_in_a_row_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = socket.socketpair()
+    session = Session(near, raw=False)
+    session._accepted = True
+    with near, far:
+        for number in range(3):
+            threading.Timer(0.1 * (number + 1), lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        assert session.run() == 128 + signal.SIGINT

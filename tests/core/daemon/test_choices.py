@@ -204,7 +204,7 @@ def test_slower_accelerator_is_noticed_with_what_mends_it(lab: MakeLab) -> None:
     detail = app.call("vm.create", {"start": False}, on_event=events.append)
     assert detail["notices"] == ["no permission for /dev/kvm; usermod"]
     texts = [event["text"] for event in events if event["event"] in ("spec", "notice")]
-    assert texts[0].startswith("spec: ") and texts[0].endswith("| 128 MiB | 8G disk")
+    assert texts[0].startswith("spec: ") and texts[0].endswith("| 128 MiB (config) | 8G disk (default)")
     assert texts[1] == "no permission for /dev/kvm; usermod"
 
 

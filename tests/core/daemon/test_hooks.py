@@ -223,9 +223,9 @@ def watched(banger_app: MakeApp) -> BangerApp:
         ]
 
     def banger_register_operations() -> list[Operation]:
-        from banger.daemon.ops import self, vm
+        from banger.daemon.ops import power, self, vm
 
-        return [*vm.OPERATIONS, *self.OPERATIONS]
+        return [*vm.OPERATIONS, *power.OPERATIONS, *self.OPERATIONS]
 
     app = banger_app(
         make_lab(),

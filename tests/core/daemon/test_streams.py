@@ -68,14 +68,14 @@ class Guest:
         self._thread.join(5)
 
 
-def issue(app: BangerApp, path: Path, **more: Any) -> str:
+def issue(app: BangerApp, path: Path) -> str:
     """Return a token for a command in the guest at ``path``, as an operation gets one."""
     result: list[str] = []
     done = threading.Event()
 
     def on_loop() -> None:
         request = {"op": "exec", "argv": ["true"]}
-        result.append(app.services.streams.issue("f" * 32, path, "vm.exec", request, **more))
+        result.append(app.services.streams.issue("f" * 32, path, "vm.exec", request))
         done.set()
 
     app.services.loop.call_soon_threadsafe(on_loop)
@@ -177,23 +177,22 @@ def test_open_stream_counts_as_a_running_operation(app: BangerApp) -> None:
 
 def test_client_that_goes_away_closes_the_guests_stream_and_is_noticed(app: BangerApp) -> None:
     guest = Guest(app.paths.sockets / "guest")
-    gone = threading.Event()
-    with open_stream(str(app.paths.stream_socket), issue(app, guest.path, abandoned=gone.set)) as connection:
+    with open_stream(str(app.paths.stream_socket), issue(app, guest.path)) as connection:
         assert connection.recv(65536)
-    assert gone.wait(5) and guest.closed.wait(5)
+    assert guest.closed.wait(5)
     guest.close()
 
 
 def test_client_that_dies_while_the_guest_prints_is_noticed_every_time(app: BangerApp) -> None:
     guest = Guest(app.paths.sockets / "guest")
     for attempt in range(20):
-        gone = threading.Event()
-        connection = open_stream(str(app.paths.stream_socket), issue(app, guest.path, abandoned=gone.set))
+        guest.closed.clear()
+        connection = open_stream(str(app.paths.stream_socket), issue(app, guest.path))
         assert connection.recv(65536)
         for _ in range(3):
             connection.sendall(wire.encode(wire.Frame(wire.DATA, 1, wire.STDIN, bytes(60000))))
         connection.close()
-        assert gone.wait(5), f"not noticed the {attempt}. time"
+        assert guest.closed.wait(5), f"not noticed the {attempt}. time"
     guest.close()
 
 

@@ -12,8 +12,8 @@ from banger.model.check import CheckStatus
 
 _MOUNTS = """\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-30 21 0:40 / /home rw shared:2 - nfs4 server:/home rw
-31 30 0:41 / /home/with\\040space rw - vfat /dev/sdb1 rw
+30 21 0:40 / /net rw shared:2 - nfs4 server:/net rw
+31 30 0:41 / /net/with\\040space rw - vfat /dev/sdb1 rw
 32 21 0:42 / /srv rw - xfs /dev/sdc1 rw
 33 32 0:43 / /srv rw - tmpfs tmpfs rw
 damaged
@@ -30,9 +30,9 @@ def test_probe_finds_holes_and_locks_and_leaves_nothing(tmp_path: Path) -> None:
     ("path", "kind"),
     [
         ("/var/lib", "ext4"),
-        ("/homestead", "ext4"),
-        ("/home/ada", "nfs4"),
-        ("/home/with space/x", "vfat"),
+        ("/network", "ext4"),
+        ("/net/ada", "nfs4"),
+        ("/net/with space/x", "vfat"),
         ("/srv/data", "tmpfs"),
     ],
 )

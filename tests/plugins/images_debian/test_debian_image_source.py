@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from banger.errors import CancelledError, HostError, NotFoundError
+from banger.errors import CancelledError, HostError, NotFoundError, UsageError
 from banger.testing.contracts import RecordedProgress
 from banger.testing.fakes import FakeCommands
 from banger_images_debian import banger_register_image_sources
 from banger_images_debian.failure import explain_failure
-from banger_images_debian.source import default_name, proxy_options, pull
+from banger_images_debian.recipes import LEAN, RECIPES, SUITES, Recipe, default_name, find_recipe
+from banger_images_debian.source import proxy_options, pull
 
 
 def make_context(tmp_path: Path, commands: FakeCommands) -> RecordedProgress:
@@ -22,7 +23,7 @@ def make_context(tmp_path: Path, commands: FakeCommands) -> RecordedProgress:
 
 def test_declares_one_source() -> None:
     (source,) = banger_register_image_sources()
-    assert (source.scheme, source.known) == ("debian", ("bookworm", "trixie"))
+    assert (source.scheme, source.known) == ("debian", tuple(RECIPES))
     assert source.default_name("trixie") == "debian-trixie"
 
 
@@ -37,8 +38,34 @@ def test_unknown_suite(wrong: str, meant: str | None) -> None:
     with pytest.raises(NotFoundError, match=f"no image debian:{wrong}") as caught:
         default_name(wrong)
     hint = str(caught.value.hint)
-    assert "debian:bookworm, debian:trixie" in hint
+    assert all(f"debian:{name}" in hint for name in RECIPES)
     assert (f"did you mean debian:{meant}?" in hint) == (meant is not None)
+
+
+def test_recipes_are_suites_with_packages() -> None:
+    assert {recipe.suite for recipe in RECIPES.values()} == set(SUITES)
+    for name, recipe in RECIPES.items():
+        assert set(LEAN) <= set(recipe.packages) and len(set(recipe.packages)) == len(recipe.packages), name
+        assert default_name(name) == f"debian-{name}"
+
+
+def test_reference_may_add_packages() -> None:
+    recipe = find_recipe("bookworm+rsync,g++,git")
+    assert recipe == Recipe("bookworm", (*LEAN, "rsync", "g++"))
+    assert default_name("bookworm+rsync,g++,git") == "debian-bookworm-rsync-g-git"
+
+
+@pytest.mark.parametrize("wrong", ["", "Foo", "a b", "-y", "a,,b", "ab,--option", "a" * 65, "ab;cd", "ab\n"])
+def test_what_is_no_package_is_refused_before_anything_is_fetched(wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not the name of a package"):
+        pull(f"bookworm+{wrong}", make_context(tmp_path, FakeCommands()))
+
+
+def test_too_many_packages() -> None:
+    with pytest.raises(UsageError, match="201 packages are too many"):
+        find_recipe("bookworm+" + ",".join(f"p{number}" for number in range(201)))
+    with pytest.raises(UsageError, match="needs a name"):
+        default_name("bookworm+" + ",".join(f"package{number}" for number in range(20)))
 
 
 def test_missing_program_names_its_package(tmp_path: Path) -> None:
@@ -78,7 +105,12 @@ APT::Get::AllowUnauthenticated "true";
         ("dpkg: error: failed to write: No space left on device", HostError, "no space left"),
         ("W: GPG error: x InRelease: The following NO_PUBKEY 123", Exception, "signatures"),
         ("Err:1 x Could not resolve 'a.example'", Exception, "could not be fetched"),
-        ("E: Unable to locate package git", Exception, "E: Unable to locate package git"),
+        (
+            "E: Unable to locate package git",
+            Exception,
+            "debian:x cannot be built: E: Unable to locate package git",
+        ),
+        ("E: Sub-process exited", Exception, "building debian:x failed: E: Sub-process exited"),
     ],
 )
 def test_failures_are_explained(line: str, kind: type[Exception], message: str) -> None:

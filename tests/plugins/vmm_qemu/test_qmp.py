@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from banger.api import VmmError, VmmStatus
 from banger_vmm_qemu import qmp
 
 
@@ -16,7 +18,8 @@ from banger_vmm_qemu import qmp
 def sockets(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "qmp"
     argv = ["qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-S"]
-    process = subprocess.Popen([*argv, "-qmp", f"unix:{path},server=on,wait=off"])
+    monitors = [f"unix:{tmp_path / name},server=on,wait=off" for name in ("qmp", "event")]
+    process = subprocess.Popen([*argv, *(word for monitor in monitors for word in ("-qmp", monitor))])
     deadline = time.monotonic() + 20
     while not path.exists():
         assert process.poll() is None and time.monotonic() < deadline, "qemu opened no socket"
@@ -28,8 +31,36 @@ def sockets(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.vm
 def test_the_run_state_is_what_qemu_says(sockets: Path) -> None:
-    assert qmp.status(sockets) == "prelaunch"
+    assert qmp.status(sockets).state == "prelaunch"
+    qmp.resume(sockets)
+    assert qmp.status(sockets) == VmmStatus("running")
+    qmp.pause(sockets)
+    assert qmp.status(sockets).words == "paused"
+
+
+@pytest.mark.vm
+async def test_changes_are_reported_until_qemu_ends(sockets: Path) -> None:
+    seen: list[str] = []
+    watching = asyncio.create_task(qmp.watch(sockets, lambda status: seen.append(status.state)))
+    await _until(lambda: seen == ["prelaunch"])
+    await asyncio.to_thread(qmp.resume, sockets)
+    await _until(lambda: seen[-1] == "running")
+    await asyncio.to_thread(qmp.pause, sockets)
+    await _until(lambda: seen[-1] == "paused")
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def test_a_vmm_that_is_gone_takes_no_command(tmp_path: Path) -> None:
+    with pytest.raises(VmmError, match="did not take 'stop'"):
+        qmp.pause(tmp_path)
 
 
 def test_a_vmm_that_is_gone_is_unknown_and_never_an_error(tmp_path: Path) -> None:
-    assert qmp.status(tmp_path).startswith("unknown: ")
+    assert qmp.status(tmp_path).state == "unknown"

@@ -69,10 +69,26 @@ def test_image_without_a_work_seed_gives_an_empty_disk(tmp_path: Path) -> None:
 def test_second_start_keeps_what_is_on_the_disk(tmp_path: Path) -> None:
     start = FakeStart(tmp_path)
     path = made(start)
-    path.write_bytes(b"what the guest wrote")
+    size = path.stat().st_size
+    with open(path, "r+b") as file:
+        file.write(b"what the guest wrote")
     start.undo(STEP)
     start.run(STEP)
-    assert path.read_bytes() == b"what the guest wrote"
+    with open(path, "rb") as file:
+        assert file.read(20) == b"what the guest wrote"
+    assert path.stat().st_size == size
+
+
+def test_a_larger_size_is_taken_up_at_the_next_start(tmp_path: Path) -> None:
+    start = FakeStart(tmp_path)
+    path = made(start)
+    size = path.stat().st_size
+    start.undo(STEP)
+    start.vm = start.vm.model_copy(
+        update={"spec": start.vm.spec.model_copy(update={"disk_mib": start.vm.spec.disk_mib + 64})}
+    )
+    start.run(STEP)
+    assert path.stat().st_size == size + 64 * 2**20
 
 
 def test_guest_finds_the_disk_by_the_uuid_that_it_has(tmp_path: Path) -> None:

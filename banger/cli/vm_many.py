@@ -1,0 +1,154 @@
+"""One operation on several VMs: resolved against one list, run side by side, told in the order they were named."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from banger.cli.client import Client
+from banger.cli.output import dim, print_json, say
+from banger.cli.vm import run_operation, show_detail
+from banger.errors import BangerError, ConflictError, NotFoundError, UsageError
+from banger.model.name import unknown_hint
+
+#: States in which a VM is down.
+DOWN = ("stopped", "created", "error")
+#: Digits of an id that stand for it, at least (banger.daemon.lifecycle.resolve_vm).
+_DIGITS = 4
+#: Seconds that cancelled operations get to undo what they did.
+_CANCEL_SECONDS = 30.0
+
+F = Callable[..., Any]
+
+
+def vms_argument(command: F) -> F:
+    """Add ``VM…`` and ``--all``."""
+    command = click.option("--all", "every", is_flag=True, help="every VM this makes sense for")(command)
+    return click.argument("vms", nargs=-1, metavar="VM...")(command)
+
+
+def run_on(
+    operation: str,
+    vms: tuple[str, ...],
+    params: dict[str, Any],
+    *,
+    every: bool,
+    fits: Callable[[dict[str, Any]], bool],
+    done: str,
+    as_json: bool,
+) -> int:
+    """Call an operation for each VM; return the exit status, 1 when one of several failed.
+
+    :param fits: which VMs ``--all`` means.
+    :param done: what became of a VM: ``stopped``.
+    """
+    if every == bool(vms):
+        raise UsageError("name VMs, or all of them: --all", hint="banger vm list shows them")
+    if len(vms) == 1:
+        _show(run_operation(operation, {**params, "vm": vms[0]}), done, as_json=as_json)
+        return 0
+    known = Client().call("vm.list")["vms"]
+    found, unknown = ([vm for vm in known if fits(vm)], []) if every else _resolve(vms, known)
+    if every and not found:
+        say("no VM to do that with")
+    calls = [_Call(vm, operation, params) for vm in found]
+    _run(calls)
+    return _report(calls, unknown, done, as_json=as_json)
+
+
+#: After these its ports are as they were: they are not said again.
+_PORTS_KNOWN = ("goes on", "paused", "changed")
+
+
+def _show(detail: dict[str, Any], done: str, *, as_json: bool) -> None:
+    if done in _PORTS_KNOWN and not as_json:
+        print(f"{detail['vm']['name']} {done}")
+    else:
+        show_detail(detail, as_json, done)
+
+
+def _resolve(
+    references: Iterable[str], known: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[BangerError]]:
+    """Return the VMs meant, each once, and an error for each reference that means none or several."""
+    found: dict[str, dict[str, Any]] = {}
+    errors: list[BangerError] = []
+    for reference in references:
+        exact = [vm for vm in known if reference in (vm["name"], vm["id"])]
+        close = [vm for vm in known if len(reference) >= _DIGITS and vm["id"].startswith(reference)]
+        meant = exact or close
+        if len(meant) == 1:
+            found.setdefault(meant[0]["id"], meant[0])
+        elif meant:
+            errors.append(ConflictError(f"'{reference}' means more than one VM"))
+        else:
+            hint = unknown_hint(reference, [vm["name"] for vm in known], "see: banger vm list")
+            errors.append(NotFoundError(f"there is no VM '{reference[:80]}'", hint=hint))
+    return list(found.values()), errors
+
+
+class _Call(threading.Thread):
+    """One VM's operation, under way."""
+
+    def __init__(self, vm: dict[str, Any], operation: str, params: dict[str, Any]) -> None:
+        super().__init__(daemon=True)
+        self.vm = vm
+        self.op_id: str | None = None
+        self.detail: dict[str, Any] | None = None
+        self.error: BangerError | None = None
+        self._operation, self._params = operation, params
+
+    def run(self) -> None:
+        try:
+            params = {**self._params, "vm": self.vm["id"]}
+            self.detail = Client().call(self._operation, params, on_event=self._take)
+        except BangerError as error:
+            self.error = error
+        except Exception as error:
+            self.error = BangerError(f"internal error: {type(error).__name__}: {error}")
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "operation":
+            self.op_id = event.get("op_id")
+        elif event.get("event") == "notice":
+            say(f"note: {event.get('text')}")
+
+
+def _run(calls: list[_Call]) -> None:
+    for call in calls:
+        call.start()
+    try:
+        for call in calls:
+            call.join()
+    except KeyboardInterrupt:
+        client = Client()
+        say("\ncancelling, one moment")
+        for call in calls:
+            if call.is_alive() and call.op_id is not None:
+                with contextlib.suppress(BangerError):
+                    client.call("op.cancel", {"op_id": call.op_id})
+        deadline = time.monotonic() + _CANCEL_SECONDS
+        for call in calls:
+            call.join(max(0.0, deadline - time.monotonic()))
+        raise
+
+
+def _report(calls: list[_Call], unknown: list[BangerError], done: str, *, as_json: bool) -> int:
+    from banger.cli.main import show_error
+
+    if as_json:
+        print_json([call.detail for call in calls if call.detail is not None])
+    for call in calls:
+        if call.error is not None:
+            say(dim(f"{call.vm['name']}:"))
+            show_error(call.error)
+        elif call.detail is not None and not as_json:
+            _show(call.detail, done, as_json=False)
+    for error in unknown:
+        show_error(error)
+    return 1 if unknown or any(call.error for call in calls) else 0

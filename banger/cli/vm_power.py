@@ -1,0 +1,190 @@
+"""Commands that start, stop, freeze, change and delete VMs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from banger.cli.client import Client
+from banger.cli.output import print_json
+from banger.cli.vm import json_option, run_operation, show_detail
+from banger.cli.vm_many import DOWN, run_on, vms_argument
+from banger.errors import UsageError
+
+_SIGNALS = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "ABRT")
+
+wait_option = click.option(
+    "--wait", type=click.Choice(["agent", "system"]), default="system", show_default=True
+)
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(0, 3600),
+    default=30.0,
+    show_default=True,
+    help="seconds the guest gets to power off",
+)
+
+
+def _is_down(vm: dict[str, Any]) -> bool:
+    return vm["state"] in DOWN
+
+
+def _is_up(vm: dict[str, Any]) -> bool:
+    return not _is_down(vm)
+
+
+def _is_running(vm: dict[str, Any]) -> bool:
+    return bool(vm["state"] == "running")
+
+
+@click.command()
+@vms_argument
+@click.option("--plan", is_flag=True, help="print the steps of the start, start nothing")
+@wait_option
+@json_option
+def start(vms: tuple[str, ...], every: bool, plan: bool, wait: str, as_json: bool) -> int:
+    """Start VMs that are not running."""
+    if plan:
+        if len(vms) != 1:
+            raise UsageError("--plan is about one VM", hint="banger vm start --plan VM")
+        _show_plan(vms[0], as_json)
+        return 0
+    return run_on(
+        "vm.start", vms, {"wait": wait}, every=every, fits=_is_down, done="started", as_json=as_json
+    )
+
+
+def _show_plan(vm: str, as_json: bool) -> None:
+    steps = Client().call("vm.plan", {"vm": vm})["steps"]
+    if as_json:
+        print_json(steps)
+        return
+    for number, step in enumerate(steps, 1):
+        print(f"{number:2}. {step}")
+
+
+@click.command()
+@vms_argument
+@timeout_option
+@json_option
+def stop(vms: tuple[str, ...], every: bool, timeout: float, as_json: bool) -> int:
+    """Stop VMs through their init; their disks stay."""
+    params = {"timeout": timeout}
+    return run_on("vm.stop", vms, params, every=every, fits=_is_up, done="stopped", as_json=as_json)
+
+
+@click.command()
+@vms_argument
+@timeout_option
+@wait_option
+@json_option
+def restart(vms: tuple[str, ...], every: bool, timeout: float, wait: str, as_json: bool) -> int:
+    """Stop VMs and start them again; changed sizes and ports take effect."""
+    params = {"timeout": timeout, "wait": wait}
+    return run_on("vm.restart", vms, params, every=every, fits=_is_up, done="restarted", as_json=as_json)
+
+
+@click.command()
+@vms_argument
+@click.option(
+    "--signal",
+    "-s",
+    default="KILL",
+    show_default=True,
+    metavar="NAME",
+    help="sent to the VM's process, which is then ended",
+)
+@json_option
+def kill(vms: tuple[str, ...], every: bool, signal: str, as_json: bool) -> int:
+    """End VMs at once; their disks stay, and what the guests had not written yet is lost."""
+    name = signal.upper().removeprefix("SIG")
+    if name not in _SIGNALS:
+        raise UsageError(f"--signal {signal[:40]} is none of those", hint=", ".join(_SIGNALS))
+    params = {"signal": name}
+    return run_on("vm.kill", vms, params, every=every, fits=_is_up, done="killed", as_json=as_json)
+
+
+@click.command()
+@vms_argument
+@click.option("--force", is_flag=True, help="pass over what cannot be released")
+@click.option("--yes", "-y", is_flag=True, help="with --all: do not ask")
+@json_option
+def delete(vms: tuple[str, ...], every: bool, force: bool, yes: bool, as_json: bool) -> int:
+    """Delete VMs and their disks."""
+    if every and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("--all deletes every VM and its disks", hint="banger vm delete --all --yes")
+        click.confirm("Delete every VM and its disks?", abort=True, err=True)
+    return run_on(
+        "vm.delete", vms, {"force": force}, every=every, fits=lambda _: True, done="deleted", as_json=as_json
+    )
+
+
+@click.command()
+@vms_argument
+@json_option
+def pause(vms: tuple[str, ...], every: bool, as_json: bool) -> int:
+    """Freeze VMs: they keep their memory and use no processor."""
+    return run_on("vm.pause", vms, {}, every=every, fits=_is_running, done="paused", as_json=as_json)
+
+
+@click.command()
+@vms_argument
+@json_option
+def resume(vms: tuple[str, ...], every: bool, as_json: bool) -> int:
+    """Let paused VMs go on."""
+    return run_on("vm.resume", vms, {}, every=every, fits=_is_running, done="goes on", as_json=as_json)
+
+
+@click.command("set")
+@vms_argument
+@click.option("--vcpu", type=int, help="processors")
+@click.option("--memory", help="like 2G or 512M")
+@click.option("--disk-size", help="work disk, /root; it only grows")
+@click.option("--overlay-size", help="root disk; it only grows")
+@click.option("--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's port reachable")
+@click.option("--unpublish", multiple=True, type=int, metavar="GUEST", help="no longer")
+@json_option
+def set_command(vms: tuple[str, ...], every: bool, as_json: bool, **choices: Any) -> int:
+    """Change sizes and ports of VMs; those that run take them up at their next start.
+
+    \b
+      banger vm set web --memory 2G --publish 8080
+      banger vm restart web
+    """
+    params = {key: value for key, value in choices.items() if value not in (None, ())}
+    return run_on("vm.set", vms, params, every=every, fits=lambda _: True, done="changed", as_json=as_json)
+
+
+@click.command()
+@click.argument("vm")
+@click.argument("name")
+@json_option
+def rename(vm: str, name: str, as_json: bool) -> None:
+    """Give a VM another name."""
+    show_detail(run_operation("vm.rename", {"vm": vm, "name": name}), as_json, "is its name now")
+
+
+@click.command()
+@click.argument("vm")
+@click.option(
+    "--for",
+    "until",
+    type=click.Choice(["agent", "system", "running", "stopped"]),
+    default="system",
+    show_default=True,
+    help="what to wait for",
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0, 86400), default=120.0, show_default=True, help="seconds at most"
+)
+@json_option
+def wait(vm: str, until: str, timeout: float, as_json: bool) -> None:
+    """Wait until a VM runs commands, has its services up, or is stopped."""
+    detail = run_operation("vm.wait", {"vm": vm, "until": until, "timeout": timeout})
+    if as_json:
+        print_json(detail)
+    else:
+        print(f"{detail['vm']['name']} is {detail['vm']['state']}")

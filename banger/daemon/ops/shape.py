@@ -1,0 +1,104 @@
+"""Operations that change what a VM is: its sizes, its ports, its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from banger.daemon.choices import Sizes, check_shape, parse_published
+from banger.daemon.context import OperationContext
+from banger.daemon.lifecycle import resolve_vm
+from banger.daemon.ops.vm import VmDetail, VmParams, VmReference, detail
+from banger.daemon.takedown import current_vm, save_vm
+from banger.errors import ConflictError, UsageError
+from banger.model.command import Operation
+from banger.model.name import check_vm_name
+from banger.model.size import format_mib
+from banger.model.vm import Vm, VmSpec, VmState
+
+
+class VmSetParams(Sizes):
+    """What is to change; the rest stays. Disks only grow. ``publish`` adds, ``unpublish`` takes guest ports away."""
+
+    vm: VmReference
+    publish: tuple[str, ...] = Field(default=(), max_length=64)
+    unpublish: tuple[int, ...] = Field(default=(), max_length=64)
+
+
+class VmRenameParams(VmParams):
+    """``name``: the new one."""
+
+    name: str
+
+
+def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
+    """Change a VM's sizes and ports; a running one takes them up at its next start."""
+    services = op.services
+    vm = resolve_vm(services, params.vm)
+    with services.locks.hold("vm", vm.id, cancelled=op.cancelled):
+        vm = current_vm(services, vm.id)
+        spec = _changed(vm, params)
+        check_shape(spec)
+        if spec != vm.spec:
+            vm = save_vm(services, vm, spec=spec)
+    if vm.state in (VmState.STOPPED, VmState.CREATED, VmState.ERROR):
+        return detail(op, vm)
+    notice = f"'{vm.name}' is {vm.state}; it changes at its next start: banger vm restart {vm.name}"
+    op.event("notice", text=notice)
+    return detail(op, vm, (notice,))
+
+
+def _changed(vm: Vm, params: VmSetParams) -> VmSpec:
+    changes: dict[str, Any] = {}
+    if params.vcpu is not None:
+        changes["vcpu"] = params.vcpu
+    if params.memory is not None:
+        changes["memory_mib"] = params.memory
+    if params.disk_size is not None:
+        changes["disk_mib"] = _grown("--disk-size", vm.spec.disk_mib, params.disk_size)
+    if params.overlay_size is not None:
+        changes["overlay_mib"] = _grown("--overlay-size", vm.spec.overlay_mib, params.overlay_size)
+    if params.publish or params.unpublish:
+        kept = [port for port in vm.spec.publish if port.guest not in params.unpublish]
+        missing = set(params.unpublish) - {port.guest for port in vm.spec.publish}
+        if missing:
+            raise UsageError(f"port {min(missing)} is not published", hint=f"banger vm show {vm.name}")
+        changes["publish"] = parse_published(
+            (*(f"{port.host}:{port.guest}" for port in kept), *params.publish)
+        )
+    if not changes:
+        raise UsageError("nothing to change was given", hint="banger vm set --help")
+    return vm.spec.model_copy(update=changes)
+
+
+def _grown(flag: str, now: int, wanted: int) -> int:
+    if wanted < now:
+        raise UsageError(
+            f"{flag} {format_mib(wanted)} is less than the {format_mib(now)} it has: disks only grow",
+            hint=f"{flag} {format_mib(now)} or more",
+        )
+    return wanted
+
+
+def rename(op: OperationContext, params: VmRenameParams) -> VmDetail:
+    """Give a VM another name; its guest has it as host name from the next start on."""
+    services = op.services
+    check_vm_name(params.name)
+    vm = resolve_vm(services, params.vm)
+    with services.locks.hold("vm", vm.id, cancelled=op.cancelled):
+        vm = current_vm(services, vm.id)
+        with services.locks.hold("reserve"):
+            if any(other.name == params.name and other.id != vm.id for other in services.database.vms()):
+                raise ConflictError(
+                    f"a VM called '{params.name}' exists",
+                    hint=f"choose another name, or: banger vm delete {params.name}",
+                )
+            vm = save_vm(services, vm, name=params.name)
+    return detail(op, vm)
+
+
+OPERATIONS = [
+    Operation("vm.set", "change what a VM has", VmSetParams, VmDetail, set_vm),
+    Operation("vm.rename", "give a VM another name", VmRenameParams, VmDetail, rename),
+]

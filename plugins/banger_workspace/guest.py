@@ -1,0 +1,86 @@
+"""The guest's half of a workspace: what is asked of it, and what is believed of its answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from banger.api import ConflictError, Ended, GuestError, NotFoundError, run_piped
+from banger_workspace.record import OID
+
+if TYPE_CHECKING:
+    from banger.api import Client
+
+_SCRIPT = (Path(__file__).parent / "guest.sh").read_text()
+_STATES = ("absent", "foreign", "partial", "clean", "changed")
+#: What git and tar say where a disk is full.
+_FULL = (b"No space left on device", b"Wrote only", b"Disk quota exceeded")
+#: Exit statuses of guest.sh with a meaning of their own.
+_NO_GIT, _GONE, _NO_BASE = 90, 91, 92
+
+
+class Guest:
+    """One VM's workspace at one path."""
+
+    def __init__(self, client: Client, vm: str, name: str, path: str) -> None:
+        self.client, self.vm, self.name, self.path = client, vm, name, path
+
+    def ask(
+        self,
+        what: str,
+        *arguments: str,
+        input: Iterable[bytes] = (),
+        take: Callable[[bytes], object] | None = None,
+        limit: int = 1024 * 1024,
+    ) -> bytes:
+        """Run a part of guest.sh and return what it printed.
+
+        :raises GuestError: it failed; the message has the last line it said.
+        """
+        argv = ("/bin/sh", "-c", _SCRIPT, "workspace", what, self.path, *arguments)
+        ended = run_piped(self.client, self.vm, argv, input=input, take=take, limit=limit)
+        if ended.status != 0:
+            raise self._failed(what, ended)
+        return ended.stdout
+
+    def _failed(self, what: str, ended: Ended) -> Exception:
+        if ended.status == _NO_GIT:
+            return ConflictError(
+                f"the image of '{self.name}' has no git",
+                hint=f"banger vm exec {self.name} -- apt-get install -y git, or an image that has it",
+            )
+        if ended.status == _GONE:
+            return NotFoundError(ended.said, hint=f"banger vm workspace prepare {self.name} PATH")
+        if ended.status == _NO_BASE:
+            return NotFoundError(ended.said, hint=f"banger vm exec {self.name} -- git log --oneline")
+        if any(sign in ended.stderr for sign in _FULL):
+            return GuestError(
+                f"the disk of '{self.name}' is full",
+                hint=f"banger vm exec {self.name} -- df -h; or a larger --disk-size",
+            )
+        doing = {
+            "receive": "take the commit",
+            "fill": "put the files in place",
+            "state": "look at its workspace",
+        }
+        return GuestError(
+            f"the guest could not {doing.get(what, what)}: {ended.said}", hint=f"banger vm exec {self.name}"
+        )
+
+    def state(self, head: str | None, branch: str, tree: str) -> str:
+        """Return what is at the path: absent, foreign, partial, clean or changed."""
+        said = self.ask("state", head or "none", branch, tree).decode(errors="replace").strip()
+        if said not in _STATES:
+            raise GuestError(
+                "the guest said nothing sensible about its workspace", hint=f"banger vm exec {self.name}"
+            )
+        return said
+
+    def oid(self, said: bytes) -> str:
+        """Return an object's id that the guest printed."""
+        text = said.decode(errors="replace").strip()
+        if re.match(OID, text) is None:
+            raise GuestError("the guest named no tree for its workspace", hint=f"banger vm exec {self.name}")
+        return text

@@ -1,0 +1,76 @@
+"""The daemon's part: it keeps the record. It never reads a repository and never runs a command that a request names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from banger.api import NotFoundError, Operation, OperationContext, VmState
+from banger_workspace.record import Workspace
+
+
+class WorkspaceParams(BaseModel):
+    """A VM."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vm: str = Field(min_length=1, max_length=80)
+
+
+class SaveParams(WorkspaceParams):
+    """A VM and what its workspace is now."""
+
+    workspace: Workspace
+
+
+class WorkspaceDetail(BaseModel):
+    """A VM's workspace, None before one was prepared.
+
+    ``lock``: a file that whoever reads or writes the workspace locks (flock): imports exclude each other, exports wait.
+    """
+
+    vm: str
+    id: str
+    running: bool
+    lock: str
+    workspace: Workspace | None = None
+
+
+def show(op: OperationContext, params: WorkspaceParams) -> WorkspaceDetail:
+    """Return a VM's workspace."""
+    vm = op.vm(params.vm)
+    folder = op.vm_directory(vm)
+    return WorkspaceDetail(
+        vm=vm.name,
+        id=vm.id,
+        running=vm.state is VmState.RUNNING,
+        lock=str(folder / "workspace.lock"),
+        workspace=_read(folder / "workspace.json"),
+    )
+
+
+def save(op: OperationContext, params: SaveParams) -> WorkspaceDetail:
+    """Remember a VM's workspace."""
+    file = op.vm_directory(op.vm(params.vm)) / "workspace.json"
+    new = file.with_suffix(f".{op.op_id}")
+    try:
+        new.write_text(params.workspace.model_dump_json())
+        os.replace(new, file)
+    except FileNotFoundError:
+        raise NotFoundError("the VM was deleted meanwhile", hint="see: banger vm list") from None
+    return show(op, WorkspaceParams(vm=params.vm))
+
+
+def _read(file: Path) -> Workspace | None:
+    try:
+        return Workspace.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+OPERATIONS = [
+    Operation("vm.workspace.show", "a VM's workspace", WorkspaceParams, WorkspaceDetail, show),
+    Operation("vm.workspace.save", "remember a VM's workspace", SaveParams, WorkspaceDetail, save),
+]

@@ -1,0 +1,227 @@
+"""Bringing a repository into a guest: the commit as a pack, what differs from it as an archive."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from banger.api import ConflictError, Progress, UsageError, say
+from banger_workspace.archive import tar_stream
+from banger_workspace.changes import Changes, find_changes, list_files
+from banger_workspace.git import printable
+from banger_workspace.place import guest_of, locked, look
+from banger_workspace.repository import Repository, find_repository
+
+if TYPE_CHECKING:
+    from banger.api import Client
+    from banger_workspace.guest import Guest
+
+#: Bytes between two figures on the screen.
+_SHOWN = 1024 * 1024
+#: Where a repository arrives unless something else is said.
+GUEST_PATH = "/root/repo"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user asked for."""
+
+    path: str
+    guest_path: str = GUEST_PATH
+    mode: str = "shallow_overlay"
+    include_untracked: bool = False
+    readonly: bool = False
+    branch: str | None = None
+    from_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A repository that was looked at and can be brought."""
+
+    wanted: Wanted
+    repository: Repository
+    changes: Changes
+
+    def notices(self) -> list[str]:
+        """Return a line about what does not arrive, or not as one might think; nothing when all is plain."""
+        changes, parts = self.changes, []
+        if changes.untracked:
+            parts.append(f"{changes.untracked} untracked left out (--include-untracked)")
+        if changes.nested:
+            parts.append(f"{changes.nested} nested repositories left out")
+        if changes.converted:
+            parts.append(f"{changes.converted} with filtered content (LFS, line endings) as they are here")
+        if self.wanted.from_ref is not None and self.repository.head != self.repository.source_head:
+            parts.append("local changes left out (--from)")
+        if self.repository.merging:
+            parts.append("a merge is in progress: files arrive with its marks")
+        return [f"note: {'; '.join(parts)}"] if parts else []
+
+
+def read_repository(wanted: Wanted) -> Import:
+    """Look at the repository; nothing of it, of the daemon or of a VM is touched.
+
+    :raises UsageError: it cannot be brought.
+    """
+    check_guest_path(wanted.guest_path)
+    if wanted.from_ref is not None and wanted.branch is None:
+        raise UsageError("--from goes with --branch", hint="--branch NAME --from REF")
+    repository = find_repository(
+        wanted.path, mode=wanted.mode, branch=wanted.branch, from_ref=wanted.from_ref
+    )
+    clean = wanted.mode == "metadata_only" or repository.head != repository.source_head
+    changes = Changes() if clean else find_changes(repository, include_untracked=wanted.include_untracked)
+    return Import(wanted, repository, changes)
+
+
+def check_guest_path(path: str) -> None:
+    """Refuse a place in the guest that is relative, not normal, or the root of the file system or of /root."""
+    if (
+        not path.startswith("/")
+        or posixpath.normpath(path) != path
+        or path in ("/", "/root")
+        or not path.isprintable()
+    ):
+        raise UsageError(
+            f"--guest-path '{printable(path)}': an absolute path below another directory", hint="/root/repo"
+        )
+
+
+def show_files(found: Import) -> None:
+    """Print what would arrive, one path a line, as JSON strings where they have odd characters."""
+    import json
+
+    for path in list_files(found.repository, found.changes):
+        text = path.decode(errors="surrogateescape")
+        print(text if text.isprintable() and not text.startswith('"') else json.dumps(text))
+    for notice in found.notices():
+        say(notice)
+    say(f"{found.wanted.mode} to {found.wanted.guest_path}; nothing was done")
+
+
+def bring(client: Client, vm: str, found: Import, *, force: bool = False) -> dict[str, Any]:
+    """Bring a repository into a running VM and return the record; one import at a time.
+
+    :raises ConflictError: something else is at the path, or the guest has work that would be lost.
+    """
+    detail = look(client, vm)
+    progress = Progress()
+    with locked(detail):
+        try:
+            record = _bring(client, detail, found, force, progress)
+            client.call("vm.workspace.save", {"vm": detail["id"], "workspace": record})
+        finally:
+            progress.end()
+    return record
+
+
+def _bring(
+    client: Client, detail: dict[str, Any], found: Import, force: bool, progress: Progress
+) -> dict[str, Any]:
+    wanted, repository = found.wanted, found.repository
+    before = client.call("vm.workspace.show", {"vm": detail["id"]})["workspace"]
+    if before is not None and before["guest_path"] != wanted.guest_path:
+        before = None
+    guest = guest_of(client, detail, {"guest_path": wanted.guest_path})
+    there = _check_place(guest, before, force)
+    known = before["head"] if before is not None and there in ("clean", "changed") else None
+    same = before is not None and before["mode"] == wanted.mode
+    pack = _pack(repository, wanted.mode, known if same else None)
+    commit = _counted(pack or (), progress, "commit")
+    guest.ask("receive", repository.object_format, "empty" if pack is None else "pack", input=commit)
+    files = _counted(_fill_input(found), progress, "files")
+    tree = guest.oid(guest.ask("fill", *_fill_arguments(found), input=files))
+    return {
+        "guest_path": wanted.guest_path,
+        "source": repository.top,
+        "mode": wanted.mode,
+        "head": repository.head,
+        "branch": repository.branch,
+        "source_head": repository.source_head,
+        "tree": tree,
+        "include_untracked": wanted.include_untracked,
+        "readonly": wanted.readonly,
+        "own_branch": wanted.branch,
+        "from_ref": wanted.from_ref,
+    }
+
+
+def _counted(pieces: Iterable[bytes], progress: Progress, stage: str) -> Iterator[bytes]:
+    """Pass pieces on, with how many bytes they were on the screen."""
+    done = shown = 0
+    progress({"event": "stage", "stage": stage})
+    for piece in pieces:
+        yield piece
+        done += len(piece)
+        if done - shown >= _SHOWN:
+            shown = done
+            progress({"event": "stage", "stage": stage, "done": done})
+
+
+def _check_place(guest: Guest, before: dict[str, Any] | None, force: bool) -> str:
+    record = before or {"head": None, "branch": "none", "tree": "none"}
+    there = guest.state(record["head"], record["branch"], record["tree"])
+    if there == "foreign":
+        raise ConflictError(
+            f"{guest.path} in '{guest.name}' holds something else", hint="choose another --guest-path"
+        )
+    if there == "changed" and not force:
+        raise ConflictError(
+            f"{guest.path} in '{guest.name}' has changes of its own, which this would undo",
+            hint=f"take them first: banger vm workspace diff {guest.name}, or pull; --force throws them away",
+        )
+    return there
+
+
+def _pack(repository: Repository, mode: str, known: str | None) -> Iterator[bytes] | None:
+    """Return the pack with what the guest lacks of the commit, or None when it lacks nothing."""
+    head = repository.head
+    if head is None or head == known:
+        return None
+    lines = [head]
+    if mode != "full_copy":
+        lines.insert(0, f"--shallow {head}")
+    if known is not None and repository.git.ask("cat-file", "-e", f"{known}^{{commit}}") is not None:
+        if mode != "full_copy":
+            lines.insert(0, f"--shallow {known}")
+        lines.append(f"^{known}")
+    words = [
+        "pack-objects",
+        "--revs",
+        "--stdout",
+        "--quiet",
+        "--delta-base-offset",
+        "--no-use-bitmap-index",
+        "--thin",
+    ]
+    words += ["--shallow"] if mode != "full_copy" else []
+    return repository.git.stream(*words, input="".join(f"{line}\n" for line in lines).encode())
+
+
+def _fill_arguments(found: Import) -> tuple[str, ...]:
+    repository, changes = found.repository, found.changes
+    shallow = repository.shallow if found.wanted.mode == "full_copy" else (repository.head or "",)
+    name, email = repository.identity()
+    lengths = (
+        sum(len(path) + 1 for path in paths) for paths in (changes.deleted, changes.added, repository.links)
+    )
+    return (
+        repository.head or "none",
+        repository.branch,
+        "\n".join(filter(None, shallow)),
+        *map(str, lengths),
+        name,
+        email,
+        repository.origin(),
+        "yes" if found.wanted.readonly else "no",
+    )
+
+
+def _fill_input(found: Import) -> Iterator[bytes]:
+    for paths in (found.changes.deleted, found.changes.added, found.repository.links):
+        if paths:
+            yield b"".join(path + b"\0" for path in paths)
+    yield from tar_stream(found.repository.top, found.changes.sent)

@@ -1,0 +1,69 @@
+"""Several VMs in one command: what is meant, in which order it is told, and what failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from banger.cli.vm_many import _resolve, run_on
+from banger.errors import ConflictError, NotFoundError, UsageError
+
+VMS = [
+    {"name": "one", "id": "aaaa1111" + "0" * 24, "state": "running"},
+    {"name": "two", "id": "aaaa2222" + "0" * 24, "state": "stopped"},
+    {"name": "bbbb", "id": "cccc3333" + "0" * 24, "state": "running"},
+]
+
+
+def test_each_vm_is_meant_once_in_the_order_it_was_first_named() -> None:
+    found, errors = _resolve(["two", "aaaa1111", "one", "nobody", "aaaa", "bbbb", "twoo"], VMS)
+    assert [vm["name"] for vm in found] == ["two", "one", "bbbb"]
+    assert [type(error) for error in errors] == [NotFoundError, ConflictError, NotFoundError]
+    assert errors[2].hint == "did you mean 'two'?"
+
+
+class FakeClient:
+    """A daemon in which one VM cannot be stopped, and one call breaks."""
+
+    def call(self, name: str, params: dict[str, Any] | None = None, **_: Any) -> dict[str, Any]:
+        if name == "vm.list":
+            return {"vms": VMS}
+        assert params is not None
+        (vm,) = [vm for vm in VMS if vm["id"] == params["vm"]]
+        if vm["name"] == "one":
+            raise ConflictError("'one' is stuck", hint="banger vm kill one")
+        if vm["name"] == "bbbb":
+            raise RuntimeError("a bug")
+        return {"vm": vm, "ports": []}
+
+
+def stop(vms: tuple[str, ...], *, every: bool = False) -> int:
+    return run_on(
+        "vm.stop",
+        vms,
+        {},
+        every=every,
+        fits=lambda vm: vm["state"] == "running",
+        done="stopped",
+        as_json=False,
+    )
+
+
+def test_what_works_is_done_and_what_fails_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("banger.cli.vm_many.Client", FakeClient)
+    assert stop(("one", "two", "nobody", "bbbb")) == 1
+    said = capsys.readouterr()
+    assert said.out == "two stopped\n"
+    for words in ("'one' is stuck", "banger vm kill one", "there is no VM 'nobody'", "RuntimeError: a bug"):
+        assert words in said.err
+    assert stop((), every=True) == 1
+    assert "two" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("vms", "every"), [((), False), (("one",), True)])
+def test_names_or_all(vms: tuple[str, ...], every: bool) -> None:
+    with pytest.raises(UsageError, match="--all"):
+        stop(vms, every=every)
