@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 QUESTION_LIMIT = 512
 #: Seconds that an answer may be kept: names follow their VMs.
 TTL = 1
-_HEADER = 12
+_HEADER, _HERE = 12, "127.0.0.1"
 
 
-def answer(question: bytes, addresses: Mapping[str, str]) -> bytes | None:
+def answer(question: bytes, addresses: Mapping[str, str], probe: str = "") -> bytes | None:
     """Return the answer to a question in wire format, or None when it deserves none.
 
     :param addresses: VM's name, in lower case, to its IPv4 loopback address.
+    :param probe: a name in the zone that no VM can have, ``label.label.vm``, and that means this host: whoever gets an
+        answer for it has asked us.
     """
     import dns.exception
     import dns.message
@@ -36,12 +38,12 @@ def answer(question: bytes, addresses: Mapping[str, str]) -> bytes | None:
         response = dns.message.make_response(query)
     except (dns.exception.DNSException, ValueError):
         return _format_error(question)
-    response.set_rcode(_fill(query, response, addresses))
+    response.set_rcode(_fill(query, response, addresses, probe))
     return response.to_wire()
 
 
 def _fill(
-    query: dns.message.Message, response: dns.message.Message, addresses: Mapping[str, str]
+    query: dns.message.Message, response: dns.message.Message, addresses: Mapping[str, str], probe: str
 ) -> dns.rcode.Rcode:
     """Put what the zone knows into the answer and return its code (RFC 1035, 4.1.1; RFC 2308 for an empty one)."""
     import dns.name
@@ -57,12 +59,16 @@ def _fill(
     if asked.rdclass != dns.rdataclass.IN:
         return dns.rcode.REFUSED
     if asked.name.is_subdomain(dns.name.from_text("vm.")):
-        return _forward(asked.name, asked.rdtype, response, addresses)
+        return _forward(asked.name, asked.rdtype, response, addresses, probe)
     return _reverse(asked.name, asked.rdtype, response, addresses)
 
 
 def _forward(
-    name: dns.name.Name, kind: int, response: dns.message.Message, addresses: Mapping[str, str]
+    name: dns.name.Name,
+    kind: int,
+    response: dns.message.Message,
+    addresses: Mapping[str, str],
+    probe: str,
 ) -> dns.rcode.Rcode:
     import dns.flags
     import dns.rcode
@@ -73,6 +79,8 @@ def _forward(
     if not labels:
         return dns.rcode.NOERROR
     address = addresses.get(labels[0]) if len(labels) == 1 else None
+    if len(labels) == 2 and ".".join((*labels, "vm")) == probe:
+        address = _HERE
     if address is None:
         return dns.rcode.NXDOMAIN
     if kind in (dns.rdatatype.A, dns.rdatatype.ANY):

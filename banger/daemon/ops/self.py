@@ -47,6 +47,15 @@ class AgentBuild(BaseModel):
     drift: bool
 
 
+class ServiceLine(BaseModel):
+    """A plugin's service; ``detail``: what it reported, or why it failed."""
+
+    name: str
+    plugin: str
+    state: Literal["running", "failed", "ended"]
+    detail: str
+
+
 class DaemonStatus(BaseModel):
     """The daemon that answered. ``agent``: the one that new starts get; ``agents``: those of running VMs."""
 
@@ -62,6 +71,7 @@ class DaemonStatus(BaseModel):
     operations: int
     agent: Build | None = None
     agents: tuple[AgentBuild, ...] = ()
+    services: tuple[ServiceLine, ...] = ()
 
 
 class StopParams(BaseModel):
@@ -132,6 +142,7 @@ def status(op: OperationContext, _: Nothing) -> DaemonStatus:
         operations=len(services.operations.running()) - 1,
         agent=agent,
         agents=_running_agents(services, running, agent),
+        services=tuple(ServiceLine(**asdict(status)) for status in services.supervisor.statuses()),
     )
 
 
@@ -231,6 +242,7 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
         for owned in registry.owned():
             found += [(owned.plugin, check) for check in owned.value.checks]
     lines = [_plugin_line(failed.found.name, failed.reason, failed.hint) for failed in _failed(op)]
+    lines += _service_lines(op)
     lines += _orphan_lines(op)
     lines += [CheckLine(**asdict(finding)) for finding in run_checks(op.services.commands, found)]
     return Diagnosis(checks=tuple(lines), ok=all(line.status is not CheckStatus.FAIL for line in lines))
@@ -238,6 +250,21 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
 
 def _failed(op: OperationContext) -> list[Any]:
     return list(op.services.plugins.failed.values())
+
+
+def _service_lines(op: OperationContext) -> list[CheckLine]:
+    """Return a line for each plugin's service that no longer runs."""
+    return [
+        CheckLine(
+            name=f"service {status.name}",
+            status=CheckStatus.WARN,
+            detail=f"{status.state}: {status.detail}" if status.detail else status.state,
+            hint="see why: banger daemon logs; start it again: banger daemon stop (VMs go on)",
+            plugin=status.plugin,
+        )
+        for status in op.services.supervisor.statuses()
+        if status.state != "running"
+    ]
 
 
 def _orphan_lines(op: OperationContext) -> list[CheckLine]:

@@ -44,6 +44,26 @@ def test_zone(name: str, kind: str, code: str, values: list[str]) -> None:
     assert bool(said.flags & dns.flags.AA) == (code != "REFUSED")
 
 
+def test_the_probe_is_answered_and_nothing_like_it() -> None:
+    def codes(probe: str) -> list[str]:
+        names = (
+            "0a1b._banger.vm.",
+            "0A1B._banger.vm.",
+            "x0a1b._banger.vm.",
+            "_banger.vm.",
+            "a.0a1b._banger.vm.",
+        )
+        said = [answer(dns.message.make_query(name, "A").to_wire(), _VMS, probe) for name in names]
+        return [dns.rcode.to_text(dns.message.from_wire(wire or b"").rcode()) for wire in said]
+
+    assert codes("0a1b._banger.vm") == ["NOERROR", "NOERROR", "NXDOMAIN", "NXDOMAIN", "NXDOMAIN"]
+    assert set(codes("")) == {"NXDOMAIN"}
+    reverse = answer(
+        dns.message.make_query("1.0.0.127.in-addr.arpa.", "PTR").to_wire(), _VMS, "0a1b._banger.vm"
+    )
+    assert reverse is not None and b"0a1b" not in reverse
+
+
 def test_other_classes_and_opcodes_are_declined() -> None:
     assert ask("otter.vm.", "A", "CH").rcode() == dns.rcode.REFUSED
     query = dns.message.make_query("otter.vm.", "A")
