@@ -14,6 +14,7 @@
 
 #include "agent.h"
 #include "channel.h"
+#include "hostkeys.h"
 #include "identity.h"
 #include "loop.h"
 #include "net.h"
@@ -21,7 +22,7 @@
 
 #define NEW_ROOT "/root.banger"
 
-enum { ROOT_TIMEOUT_MS = 10000, CHANNEL_TIMEOUT_MS = 10000, HEAR_MS = 5000, LAST_WORDS_MS = 300 };
+enum { ROOT_TIMEOUT_MS = 10000, CHANNEL_TIMEOUT_MS = 10000, HEAR_MS = 5000, LAST_WORDS_MS = 300, KEYGEN_MS = 10000 };
 
 static struct json *config;
 
@@ -83,6 +84,7 @@ static void mount_modules(void) {
     snprintf(target, sizeof target, "/lib/modules/%.200s", release);
     if (!disk_wait(uuid, ROOT_TIMEOUT_MS, device, sizeof device)) boot_fail("no disk with the modules' UUID %.40s appeared within 10 s", uuid);
     if (stat(target, &st) < 0) {
+        mkdir("/lib", 0755);
         mkdir("/lib/modules", 0755);
         mount("tmpfs", "/lib/modules", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k");
         mkdir(target, 0755);
@@ -186,6 +188,7 @@ void boot_run(char *argv0) {
     const char *init = choose_init();
     wrong = identity_apply(config);
     if (wrong) boot_fail("%s", wrong);
+    if (json_true(config, "first_start")) hostkeys_renew("/etc/ssh", "/usr/bin/ssh-keygen", KEYGEN_MS);
     wait_channel();
     hand_over(init, argv0);
 }

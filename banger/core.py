@@ -23,9 +23,21 @@ def banger_register_start_steps() -> list[StartStep]:
 @hookimpl
 def banger_register_operations() -> list[Operation]:
     """Declare the core's operations."""
-    from banger.daemon.ops import config, health, operations, power, self, shape, ssh, store, stream, vm
+    from banger.daemon.ops import (
+        config,
+        doctor,
+        health,
+        operations,
+        power,
+        self,
+        shape,
+        ssh,
+        store,
+        stream,
+        vm,
+    )
 
-    families = (vm, power, shape, health, stream, ssh, store, config, operations, self)
+    families = (vm, power, shape, health, stream, ssh, store, config, operations, doctor, self)
     return [operation for family in families for operation in family.OPERATIONS]
 
 

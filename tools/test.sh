@@ -11,14 +11,19 @@ if ((EUID != 0)) && sudo -n true 2>/dev/null; then
     sudo -n env PYTHONDONTWRITEBYTECODE=1 "${pytest[@]}" -p no:cacheprovider --rings host
     rings=unit,vm,smoke
 fi
-# VMs mostly wait for their guests, so the quick rings run beside them; what those said comes at the end.
+# VMs mostly wait for their guests, so the quick rings and the builds run beside them; what those said comes at the end.
 if (($# == 0)); then
     said=$(mktemp)
-    "${pytest[@]}" --rings "${rings/vm,/}" >"$said" 2>&1 &
+    {
+        beside=0
+        "${pytest[@]}" --rings "${rings/vm,/}" || beside=$?
+        "${pytest[@]}" --rings vm --ignore=tests/vm || beside=$?
+        exit "$beside"
+    } >"$said" 2>&1 &
     quick=$!
     trap 'kill "$quick" 2>/dev/null; rm -f "$said"' EXIT
     status=0
-    "${pytest[@]}" --rings vm || status=$?
+    "${pytest[@]}" --rings vm tests/vm || status=$?
     wait "$quick" || status=$?
     cat "$said"
     exit "$status"

@@ -192,6 +192,7 @@ def guest_config(ctx: StartContext) -> dict[str, Any]:
         "version": 1,
         "hostname": ctx.vm.name,
         "machine_id": ctx.vm.id,
+        "first_start": ctx.vm.started_at is None,
         "root": {"uuid": ctx.image.root_uuid, "readonly": False},
         "modules_disk": (
             {"uuid": ctx.kernel.modules_uuid, "kernel_release": ctx.kernel.release}

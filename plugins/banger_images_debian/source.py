@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 #: Seconds until a build is given up, on a slow machine with a slow line.
 BUILD_TIMEOUT = 3600.0
 
+#: What a lean image takes on the disk while it is made, bytes: 235 MB of it, the seed, the journal, and some air.
+_LEAN_BYTES = 400 * 2**20
+
 _HERE = Path(__file__).parent
 
 
@@ -34,6 +38,7 @@ def pull(reference: str, ctx: PullContext) -> PulledImage:
     recipe = find_recipe(reference)
     ctx.progress("preparing", f"Debian {reference} is built from its own packages")
     architecture = check_host(ctx)
+    check_space(recipe, ctx.staging)
     output = ctx.staging / "out"
     output.mkdir()
     build(reference, recipe, architecture, output, ctx)
@@ -59,6 +64,17 @@ def check_host(ctx: PullContext) -> str:
         hint = f"build it on a machine that is {ctx.arch}"
         raise HostError(f"cannot build a Debian image for {ctx.arch} on {platform.machine()}", hint=hint)
     return architecture
+
+
+def check_space(recipe: Recipe, directory: Path) -> None:
+    """Raise HostError where the finished image would not fit, before anything is fetched."""
+    needed = _LEAN_BYTES * (1 if recipe.packages == LEAN else 3)
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise HostError(
+            f"{free // 2**20} MiB are free at {directory.parent}, an image needs about {needed // 2**20} MiB",
+            hint="free some, or move banger's state: XDG_STATE_HOME=/somewhere/else",
+        )
 
 
 def build(reference: str, recipe: Recipe, architecture: str, output: Path, ctx: PullContext) -> None:

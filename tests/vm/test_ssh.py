@@ -136,6 +136,37 @@ def test_image_without_sshd_says_what_to_use(banger: Home, vm: str) -> None:
     assert "banger vm exec" in result.err
 
 
+def _bake_keys_into_the_image(home: Home, directory: Path) -> str:
+    """Put host keys into the image's root, as images have them that were made from a machine; the public one's text."""
+    (disk,) = home.state.glob("images/*/rootfs.ext4")
+    copy = disk.with_name("copy.ext4")
+    subprocess.run(["cp", "--sparse=always", disk, copy], check=True)
+    copy.replace(disk)  # the original is shared with other homes
+    key = directory / "ssh_host_ed25519_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "baked", "-f", key], check=True)
+    names = ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "ssh_host_rsa_key")
+    script = "cd /etc/ssh\n" + "".join(
+        f"write {key}{'.pub' * name.endswith('.pub')} {name}\n" for name in names
+    )
+    program = shutil.which("debugfs", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "debugfs"
+    subprocess.run([program, "-w", "-f", "-", disk], input=script.encode(), check=True, capture_output=True)
+    return key.with_name(key.name + ".pub").read_text().split()[1]
+
+
+def test_host_keys_that_an_image_brings_are_no_vms(alone: Home, tmp_path: Path) -> None:
+    baked = _bake_keys_into_the_image(alone, tmp_path)
+    look = "cd /etc/ssh; echo ssh_host_*; cut -d' ' -f2 ssh_host_ed25519_key.pub; mkdir -p /run/sshd; sshd -t"
+    seen = {}
+    for name in ("one", "two"):
+        alone.ok("vm", "create", "--name", name, "--wait", "agent")
+        seen[name] = alone.sh(name, look).splitlines()
+        assert seen[name][0] == "ssh_host_ed25519_key ssh_host_ed25519_key.pub"
+    assert len({baked, seen["one"][1], seen["two"][1]}) == 3
+    alone.ok("vm", "kill", "two")
+    alone.ok("vm", "restart", "one", "--wait", "agent")
+    assert alone.sh("one", look).splitlines() == seen["one"], "a VM's own key outlives its first start"
+
+
 def test_unknown_and_stopped_vms_are_refused_before_ssh_runs(alone: Home) -> None:
     result = alone("vm", "ssh", "nobody")
     assert result.status == 1

@@ -1,12 +1,11 @@
-"""Operations on banger itself: the daemon, plugins, doctor."""
+"""Operations on banger itself: the daemon and its plugins."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from dataclasses import asdict
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,12 +13,10 @@ import banger
 from banger.build import agent_info, build_info
 from banger.daemon.context import OperationContext
 from banger.daemon.services import Services
-from banger.daemon.starts import open_handles, vm_paths
+from banger.daemon.starts import vm_paths
 from banger.errors import BangerError, ConflictError
 from banger.guest.channel import AgentInfo
 from banger.guest.initramfs import agent_binary
-from banger.host.diagnosis import run_checks
-from banger.model.check import CheckStatus
 from banger.model.command import Operation
 from banger.model.vm import Vm, VmState
 
@@ -101,23 +98,6 @@ class PluginList(BaseModel):
     plugins: tuple[PluginInfo, ...]
 
 
-class CheckLine(BaseModel):
-    """What one check found."""
-
-    name: str
-    status: CheckStatus
-    detail: str
-    hint: str | None
-    plugin: str
-
-
-class Diagnosis(BaseModel):
-    """Everything doctor found; ``ok`` unless something FAILs."""
-
-    checks: tuple[CheckLine, ...]
-    ok: bool
-
-
 _STARTED = time.monotonic()
 #: Seconds that the agents of running VMs get to say what they are.
 _AGENT_SECONDS = 1.0
@@ -128,7 +108,7 @@ def status(op: OperationContext, _: Nothing) -> DaemonStatus:
     services = op.services
     commit, built_at = build_info()
     running = [vm for vm in services.database.vms() if vm.state is VmState.RUNNING]
-    agent = _packaged_agent()
+    agent = packaged_agent()
     return DaemonStatus(
         version=banger.__version__,
         commit=commit,
@@ -141,19 +121,20 @@ def status(op: OperationContext, _: Nothing) -> DaemonStatus:
         running_vms=len(running),
         operations=len(services.operations.running()) - 1,
         agent=agent,
-        agents=_running_agents(services, running, agent),
+        agents=running_agents(services, running, agent),
         services=tuple(ServiceLine(**asdict(status)) for status in services.supervisor.statuses()),
     )
 
 
-def _packaged_agent() -> Build | None:
+def packaged_agent() -> Build | None:
+    """Return the agent that new starts get; None where there is none."""
     try:
         return Build.model_validate(agent_info(agent_binary(os.uname().machine)))
     except (BangerError, OSError):
         return None
 
 
-def _running_agents(services: Services, vms: list[Vm], packaged: Build | None) -> tuple[AgentBuild, ...]:
+def running_agents(services: Services, vms: list[Vm], packaged: Build | None) -> tuple[AgentBuild, ...]:
     """Ask the agents of running VMs what they are, all at once; one that does not answer in time is left out."""
 
     async def ask() -> list[AgentInfo | None]:
@@ -234,73 +215,8 @@ def list_plugins(op: OperationContext, _: Nothing) -> PluginList:
     return PluginList(plugins=tuple(sorted(lines, key=lambda line: line.name)))
 
 
-def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
-    """Run every check there is, those of VMMs, networks and capabilities included."""
-    registries = op.services.registries
-    found = [(owned.plugin, owned.value) for owned in registries.checks.owned()]
-    for registry in (registries.vmms, registries.networks, registries.capabilities):
-        for owned in registry.owned():
-            found += [(owned.plugin, check) for check in owned.value.checks]
-    lines = [_plugin_line(failed.found.name, failed.reason, failed.hint) for failed in _failed(op)]
-    lines += _service_lines(op)
-    lines += _orphan_lines(op)
-    lines += [CheckLine(**asdict(finding)) for finding in run_checks(op.services.commands, found)]
-    return Diagnosis(checks=tuple(lines), ok=all(line.status is not CheckStatus.FAIL for line in lines))
-
-
-def _failed(op: OperationContext) -> list[Any]:
-    return list(op.services.plugins.failed.values())
-
-
-def _service_lines(op: OperationContext) -> list[CheckLine]:
-    """Return a line for each plugin's service that no longer runs."""
-    return [
-        CheckLine(
-            name=f"service {status.name}",
-            status=CheckStatus.WARN,
-            detail=f"{status.state}: {status.detail}" if status.detail else status.state,
-            hint="see why: banger daemon logs; start it again: banger daemon stop (VMs go on)",
-            plugin=status.plugin,
-        )
-        for status in op.services.supervisor.statuses()
-        if status.state != "running"
-    ]
-
-
-def _orphan_lines(op: OperationContext) -> list[CheckLine]:
-    """Return a line for each VM that holds something of a plugin that is not installed, or nobody knows what."""
-    steps = op.services.registries.all_steps()
-    lines: list[CheckLine] = []
-    for vm in op.services.database.vms():
-        try:
-            sections = open_handles(op.services, vm).sections
-        except BangerError as error:
-            lines.append(_vm_line(vm.name, error.message, error.hint, "core"))
-            continue
-        lines += [
-            _vm_line(
-                vm.name,
-                f"step '{section.step}' belongs to plugin '{section.plugin}', which is not loaded",
-                f"pip install banger-plugin-{section.plugin}, or banger vm delete --force {vm.name}",
-                section.plugin,
-            )
-            for section in sections
-            if section.step not in steps
-        ]
-    return lines
-
-
-def _vm_line(name: str, detail: str, hint: str | None, plugin: str) -> CheckLine:
-    return CheckLine(name=f"vm {name}", status=CheckStatus.WARN, detail=detail, hint=hint, plugin=plugin)
-
-
-def _plugin_line(name: str, reason: str, hint: str) -> CheckLine:
-    return CheckLine(name=f"plugin {name}", status=CheckStatus.WARN, detail=reason, hint=hint, plugin=name)
-
-
 OPERATIONS = [
     Operation("daemon.status", "the daemon", Nothing, DaemonStatus, status),
     Operation("daemon.stop", "end the daemon; VMs go on", StopParams, Nothing, stop),
     Operation("plugins.list", "list plugins", Nothing, PluginList, list_plugins),
-    Operation("doctor", "look at the host", Nothing, Diagnosis, diagnose),
 ]

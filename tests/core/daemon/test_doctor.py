@@ -10,6 +10,7 @@ import pytest
 from banger.model.check import Check, CheckResult, CheckStatus
 from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
+from banger.testing.pytest_plugin import MakeApp
 
 MakeLab = Callable[..., BangerApp]
 
@@ -57,3 +58,13 @@ def test_vm_whose_handles_are_damaged_is_a_warning(lab: MakeLab) -> None:
     (app.paths.vms / vm["id"] / "handles.json").write_text("[]")
     [line] = [line for line in app.call("doctor")["checks"] if line["name"] == "vm otter"]
     assert line["status"] == "WARN" and "is damaged" in line["detail"] and "--force" in line["hint"]
+
+
+def test_defaults_are_said_with_where_they_come_from(banger_app: MakeApp) -> None:
+    app = banger_app(builtin=["core"], config='[defaults]\nmemory = "768M"\n')
+    lines = {line["name"]: line for line in app.call("doctor")["checks"]}
+    assert (
+        "768M of memory (config.toml:2), 8G disk (built-in), debian-bookworm (built-in)"
+        in (lines["defaults"]["detail"])
+    )
+    assert (lines["plugins"]["status"], lines["plugins"]["detail"]) == ("PASS", "core")

@@ -150,6 +150,7 @@ def test_guest_is_told_its_identity_its_disks_and_its_interface(tmp_path: Path) 
     start = make_guest_start(tmp_path, mounts)
     told = guest_config(context(start))
     assert told["hostname"] == start.vm.name and told["machine_id"] == start.vm.id
+    assert told["first_start"] is True
     assert told["root"]["uuid"] == start.image.root_uuid
     assert told["mounts"] == [{"uuid": "some-uuid", "target": "/root", "fstype": "ext4", "options": ""}]
     assert told["network"]["address"] == "10.0.2.15/24" and told["network"]["dns"] == ["10.0.2.3"]

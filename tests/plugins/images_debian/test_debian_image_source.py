@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,7 @@ from banger.testing.fakes import FakeCommands
 from banger_images_debian import banger_register_image_sources
 from banger_images_debian.failure import explain_failure
 from banger_images_debian.recipes import LEAN, RECIPES, SUITES, Recipe, default_name, find_recipe
-from banger_images_debian.source import proxy_options, pull
+from banger_images_debian.source import check_space, proxy_options, pull
 
 
 def make_context(tmp_path: Path, commands: FakeCommands) -> RecordedProgress:
@@ -73,6 +74,15 @@ def test_missing_program_names_its_package(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="mmdebstrap is not installed") as caught:
         pull("bookworm", ctx)
     assert caught.value.hint == "sudo apt install mmdebstrap"
+
+
+def test_no_space_is_said_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=700 * 2**20))
+    commands = FakeCommands()
+    with pytest.raises(HostError, match="700 MiB are free at .*, an image needs about 1200 MiB") as caught:
+        pull("bookworm+rsync", make_context(tmp_path, commands))
+    assert "XDG_STATE_HOME" in str(caught.value.hint)
+    check_space(find_recipe("bookworm"), tmp_path)
 
 
 def test_other_architecture(tmp_path: Path) -> None:
