@@ -33,7 +33,7 @@ smoke: ## every scenario on a whole Debian inside a VM
 	@$(PYTHON) -m pytest --rings smoke --all-scenarios
 
 golden: ## build every image and put it to its use
-	@tools/setup.sh test
+	@tools/setup.sh test ansible-core
 	@$(PYTHON) -m pytest --rings golden
 
 soak: ## sixty boots in a row

@@ -57,9 +57,18 @@ static void make_key(const char *directory, const char *keygen, int limit_ms) {
     if (ended != pid || status != 0) log_line("no host key was made for the image's sshd: %s", ended == pid ? "ssh-keygen failed" : "it takes too long");
 }
 
+/* A VM killed right after its start keeps the key that its clients have seen. */
+static void write_out(const char *directory) {
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    syncfs(fd);
+    close(fd);
+}
+
 bool hostkeys_renew(const char *directory, const char *keygen, int limit_ms) {
     if (remove_keys(directory) == 0) return false;
     log_line("the image's host keys are gone: this VM gets its own");
     make_key(directory, keygen, limit_ms);
+    write_out(directory);
     return true;
 }

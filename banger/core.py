@@ -25,6 +25,7 @@ def banger_register_operations() -> list[Operation]:
     """Declare the core's operations."""
     from banger.daemon.ops import (
         config,
+        console,
         doctor,
         health,
         operations,
@@ -37,7 +38,7 @@ def banger_register_operations() -> list[Operation]:
         vm,
     )
 
-    families = (vm, power, shape, health, stream, ssh, store, config, operations, doctor, self)
+    families = (vm, power, shape, health, stream, console, ssh, store, config, operations, doctor, self)
     return [operation for family in families for operation in family.OPERATIONS]
 
 

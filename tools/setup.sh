@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what running banger from this checkout needs (tools/setup.sh run), and what its tests need (tools/setup.sh test).
-# Asks dpkg, not apt, what is missing; says what it is about to install; does nothing the second time.
+# Further arguments are Debian packages that a ring of its own needs. Asks dpkg, not apt, what is missing; says what it is about to install; does nothing the second time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly purpose=${1:?usage: tools/setup.sh run|test}
+readonly purpose=${1:?usage: tools/setup.sh run|test [PACKAGE…]}
 readonly venv=.venv
 packages=(qemu-system-x86 qemu-utils mmdebstrap uidmap debian-archive-keyring e2fsprogs openssh-client python3-venv gcc libc6-dev)
 programs=(qemu-system-x86_64 qemu-img mmdebstrap newuidmap mkfs.ext4 ssh cc)
@@ -12,6 +12,7 @@ if [[ $purpose == test ]]; then
     packages+=(shellcheck nftables iproute2 make zsh fish rsync skopeo docker-registry busybox-static)
     programs+=(shellcheck nft ip make zsh fish rsync skopeo docker-registry busybox)
 fi
+packages+=("${@:2}")
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }

@@ -11,19 +11,24 @@ if ((EUID != 0)) && sudo -n true 2>/dev/null; then
     sudo -n env PYTHONDONTWRITEBYTECODE=1 "${pytest[@]}" -p no:cacheprovider --rings host
     rings=unit,vm,smoke
 fi
-# VMs mostly wait for their guests, so the quick rings and the builds run beside them; what those said comes at the end.
+# VMs mostly wait for their guests, so the quick rings, the builds and then some of the VMs' tests run beside the others;
+# what those said comes at the end. The image that VMs need is built once.
 if (($# == 0)); then
+    later=(tests/vm/test_pages.py tests/vm/test_workspace.py)
     said=$(mktemp)
+    state=$(mktemp -d /tmp/bts-XXXX)
+    export BANGER_TEST_STATE=${BANGER_TEST_STATE:-$state}
     {
         beside=0
         "${pytest[@]}" --rings "${rings/vm,/}" || beside=$?
         "${pytest[@]}" --rings vm --ignore=tests/vm || beside=$?
+        "${pytest[@]}" --rings vm "${later[@]}" || beside=$?
         exit "$beside"
     } >"$said" 2>&1 &
     quick=$!
-    trap 'kill "$quick" 2>/dev/null; rm -f "$said"' EXIT
+    trap 'kill "$quick" 2>/dev/null; rm -rf "$said" "$state"' EXIT
     status=0
-    "${pytest[@]}" --rings vm tests/vm || status=$?
+    "${pytest[@]}" --rings vm tests/vm "${later[@]/#/--ignore=}" || status=$?
     wait "$quick" || status=$?
     cat "$said"
     exit "$status"

@@ -24,6 +24,7 @@ COMMANDS = (
     Command("vm show", "show a VM", "banger.cli.vm:show"),
     Command("vm exec", "run a command in a running VM", "banger.cli.vm_exec:exec_command"),
     Command("vm ssh", "log in to a running VM with ssh", "banger.cli.vm_ssh:ssh_command"),
+    Command("vm console", "sit down at a VM's serial console", "banger.cli.vm_console:console"),
     Command("vm cp", "copy files to or from a VM", "banger.cli.cp:cp"),
     Command("vm logs", "print a VM's console", "banger.cli.vm:logs"),
     Command("ps", "list VMs", "banger.cli.vm:list_command"),

@@ -178,6 +178,8 @@ class Services:
     background: set[asyncio.Future[Any]] = field(default_factory=set)
     #: Operation id -> the hold that its client has on what it made.
     leases: dict[str, HeldLease] = field(default_factory=dict)
+    #: Ids of VMs whose console somebody is at.
+    seats: set[str] = field(default_factory=set)
     #: VM id -> what its VMM said last, where it says so by itself.
     statuses: dict[str, VmmStatus] = field(default_factory=dict)
     #: VM id -> what interrupts the start that is under way.

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from banger.daemon.context import OperationRecord, current_op
 from banger.errors import BangerError, UsageError
@@ -19,7 +20,6 @@ from banger.guest import wire
 
 if TYPE_CHECKING:
     from banger.daemon.services import Services
-    from banger.guest.channel import GuestStream
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +33,32 @@ _GREETING_LIMIT = 128
 CLIENT_STREAM = 1
 
 
+class RemoteStream(Protocol):
+    """The far end of a stream: the agent's, or the like of it. Frames come and go as they are."""
+
+    @property
+    def accept(self) -> Mapping[str, Any]:
+        """What the far end said when it took the stream."""
+
+    async def read_frame(self) -> wire.Frame:
+        """Return what comes next."""
+
+    async def send_frame(self, frame: wire.Frame) -> None:
+        """Take what the client sent."""
+
+    async def close(self) -> None:
+        """End the stream; idempotent."""
+
+
+Opener = Callable[[], Awaitable[RemoteStream]]
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a token stands for: a request to a guest's agent."""
+    """What a token stands for. ``open`` makes the far end when the client has come."""
 
-    vm_id: str
-    socket: Any
-    request: dict[str, Any]
     name: str
+    open: Opener
     deadline: float
 
 
@@ -51,14 +69,19 @@ class Streams:
         self._services = services
         self._tickets: dict[str, Ticket] = {}
 
-    def issue(self, vm_id: str, socket: Any, name: str, request: dict[str, Any]) -> str:
+    def issue_request(self, vm_id: str, socket: Any, name: str, request: dict[str, Any]) -> str:
+        """Return a new token for a stream of a guest's agent."""
+        fields = dict(request)
+        return self.issue(name, lambda: self._services.guests.open(vm_id, socket, fields.pop("op"), **fields))
+
+    def issue(self, name: str, open_remote: Opener) -> str:
         """Return a new token for one stream; the oldest waiting one falls out when there are too many."""
         now = time.monotonic()
         self._tickets = {token: ticket for token, ticket in self._tickets.items() if ticket.deadline > now}
         while len(self._tickets) >= _TOKENS:
             del self._tickets[next(iter(self._tickets))]
         token = secrets.token_urlsafe(24)
-        self._tickets[token] = Ticket(vm_id, socket, request, name, now + TOKEN_SECONDS)
+        self._tickets[token] = Ticket(name, open_remote, now + TOKEN_SECONDS)
         return token
 
     def waiting(self) -> int:
@@ -109,8 +132,7 @@ class Streams:
     async def _relay(
         self, ticket: Ticket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        request = dict(ticket.request)
-        stream = await self._services.guests.open(ticket.vm_id, ticket.socket, request.pop("op"), **request)
+        stream = await ticket.open()
         writer.write(wire.encode(wire.Frame(wire.ACCEPT, CLIENT_STREAM, 0, wire.encode_json(stream.accept))))
         up = asyncio.create_task(_client_to_guest(reader, stream))
         down = asyncio.create_task(_guest_to_client(stream, writer))
@@ -130,7 +152,7 @@ class Streams:
             await stream.close()
 
 
-async def _client_to_guest(reader: asyncio.StreamReader, stream: GuestStream) -> None:
+async def _client_to_guest(reader: asyncio.StreamReader, stream: RemoteStream) -> None:
     """Pass frames on until the client ends."""
     parser = wire.Parser(wire.FROM_HOST - {wire.OPEN})
     while data := await reader.read(65536):
@@ -140,7 +162,7 @@ async def _client_to_guest(reader: asyncio.StreamReader, stream: GuestStream) ->
             await stream.send_frame(frame)
 
 
-async def _guest_to_client(stream: GuestStream, writer: asyncio.StreamWriter) -> None:
+async def _guest_to_client(stream: RemoteStream, writer: asyncio.StreamWriter) -> None:
     while True:
         frame = await stream.read_frame()
         writer.write(wire.encode(frame._replace(stream=CLIENT_STREAM)))

@@ -152,3 +152,6 @@ class Vmm:
     #: Freeze the guest's processors, and let them go on; VmmError when it does not.
     pause: Callable[[Path], None] | None = None
     resume: Callable[[Path], None] | None = None
+    #: The Unix socket of a VM's serial console, in the directory of its sockets: one visitor at a time; what the guest
+    #: prints is in ``LaunchSpec.console`` whether there is one or not.
+    console: Callable[[Path], Path] | None = None

@@ -33,6 +33,13 @@ ln -sfn /lib/systemd/system/multi-user.target "$units/default.target"
 # Nobody sits at the console, and root has no password to log in with: waiting for a tty costs boot time.
 rm -rf "$units/getty.target.wants"
 ln -sfn /dev/null "$generators/systemd-getty-generator"
+# `banger vm console` starts this one when somebody sits down there.
+mkdir -p "$units/serial-getty@ttyS0.service.d"
+cat > "$units/serial-getty@ttyS0.service.d/autologin.conf" <<'UNIT'
+[Service]
+ExecStart=
+ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200 %I vt220
+UNIT
 # sshd on vsock would take the port of the agent's channel.
 ln -sfn /dev/null "$generators/systemd-ssh-generator"
 # Background work that would compete with the user's and dirty every private disk.

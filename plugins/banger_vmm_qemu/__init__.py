@@ -39,5 +39,6 @@ def banger_register_vmms() -> list[Vmm]:
             watch=qmp.watch,
             pause=qmp.pause,
             resume=qmp.resume,
+            console=machine.console_socket,
         )
     ]

@@ -57,12 +57,9 @@ def build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
         "-append",
         " ".join(append),
     ]
-    argv += [
-        "-chardev",
-        f"file,id=console,path={_escape(spec.console)},append=on",
-        "-serial",
-        "chardev:console",
-    ]
+    log = f"logfile={_escape(spec.console)},logappend=on"
+    serial = f"socket,id=console,path={_escape(console_socket(spec.sockets))},server=on,wait=off,{log}"
+    argv += ["-chardev", serial, "-serial", "chardev:console"]
     argv += ["-chardev", f"socket,id=qmp,path={_escape(spec.sockets / 'qmp')},server=on,wait=off"]
     argv += ["-mon", "chardev=qmp,mode=control"]
     argv += ["-chardev", f"socket,id=event,path={_escape(spec.sockets / 'event')},server=on,wait=off"]
@@ -75,6 +72,11 @@ def build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
         argv += _drive(drive, bus)
     argv += _network(spec, bus)
     return LaunchPlan(tuple(argv), probe.accelerator, "microvm" if microvm else "q35")
+
+
+def console_socket(sockets: Path) -> Path:
+    """Return the socket of a VM's serial console."""
+    return sockets / "console"
 
 
 def _accelerator(probe: VmmProbe) -> list[str]:

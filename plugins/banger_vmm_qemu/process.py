@@ -97,7 +97,7 @@ def kill(ctx: UndoContext) -> None:
             raise VmmError(f"qemu process {pid} does not end", hint=f"kill -9 {pid}")
     else:
         _reap(ctx.section.get("pid"))
-    for name in ("agent", "qmp", "event"):
+    for name in ("agent", "qmp", "event", "console"):
         (ctx.paths.sockets / name).unlink(missing_ok=True)
 
 

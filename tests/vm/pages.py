@@ -10,6 +10,7 @@ lines after ``> ``, and what they print. A line of ``…`` or ``...`` stands for
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
@@ -179,3 +180,15 @@ def _difference(page: Path, command: Command, printed: list[str]) -> str:
     parts += ["  the page shows:", *(f"    {line}" for line in command.shown)]
     parts += ["  it printed:", *(f"    {line}" for line in printed)]
     return "\n".join(parts)
+
+
+def openssh(folder: Path) -> Path:
+    """Return a directory with OpenSSH's programs as they are where HOME is the user's own: they look at no HOME."""
+    programs = folder / "openssh"
+    programs.mkdir()
+    for name in ("ssh", "scp", "sftp"):
+        found = shutil.which(name)
+        config = '[ ! -f "$HOME/.ssh/config" ] || set -- -F "$HOME/.ssh/config" "$@"'
+        (programs / name).write_text(f'#!/bin/sh\n{config}\nexec {found} "$@"\n')
+        (programs / name).chmod(0o755)
+    return programs

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from pages import Terminal, blocks, is_as_shown, plain, run_page
+from pages import Terminal, blocks, is_as_shown, openssh, plain, run_page
 from vmring import Ring
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +42,7 @@ def test_page(ring: Ring, tmp_path: Path, page: Path) -> None:
     # as a reader has it: what the pages show comes from the built-in defaults
     home.config.write_text("[plugins.net-user]\nrestrict = true\n")
     environment = {**home.env, "PATH": os.pathsep.join((str(Path(sys.executable).parent), home.env["PATH"]))}
+    environment["PATH"] = os.pathsep.join((str(openssh(tmp_path)), environment["PATH"]))
     if page.name == "first-plugin.md":
         environment["PYTHONPATH"] = str(installed(tmp_path / "site"))
     work = tmp_path / "work"

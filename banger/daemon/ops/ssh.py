@@ -133,7 +133,7 @@ async def open_ssh(op: OperationContext, params: SshOpenParams) -> StreamToken:
         "cwd": "/",
         "user": "root",
     }
-    token = services.streams.issue(vm.id, vm_paths(services, vm).channel, "vm.ssh", request)
+    token = services.streams.issue_request(vm.id, vm_paths(services, vm).channel, "vm.ssh", request)
     return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
 
 

@@ -85,7 +85,7 @@ class StreamToken(BaseModel):
 
 async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken:
     """Prepare a command's stream."""
-    vm = _running_vm(op, params.vm)
+    vm = running_vm(op, params.vm)
     if not params.argv[0]:
         raise UsageError("the command's name is empty", hint="banger vm exec VM -- COMMAND")
     image = _image_of(op, vm)
@@ -118,7 +118,7 @@ async def open_write(op: OperationContext, params: CopyOpenParams) -> StreamToke
 
 
 def _open_copy(op: OperationContext, params: CopyOpenParams, what: str) -> StreamToken:
-    vm = _running_vm(op, params.vm)
+    vm = running_vm(op, params.vm)
     request: dict[str, Any] = {
         "op": what,
         "path": params.path,
@@ -130,7 +130,8 @@ def _open_copy(op: OperationContext, params: CopyOpenParams, what: str) -> Strea
     return _issue(op, vm, "vm.cp", request)
 
 
-def _running_vm(op: OperationContext, reference: str) -> Vm:
+def running_vm(op: OperationContext, reference: str) -> Vm:
+    """Return the VM that is meant; ConflictError unless it runs."""
     vm = resolve_vm(op.services, reference)
     check_runs(op.services, vm)
     return vm
@@ -149,7 +150,7 @@ def _proxies(op: OperationContext, wanted: bool | None) -> dict[str, str]:
 
 def _issue(op: OperationContext, vm: Vm, name: str, request: dict[str, Any]) -> StreamToken:
     services = op.services
-    token = services.streams.issue(vm.id, vm_paths(services, vm).channel, name, request)
+    token = services.streams.issue_request(vm.id, vm_paths(services, vm).channel, name, request)
     return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
 
 

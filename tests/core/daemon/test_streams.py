@@ -75,7 +75,7 @@ def issue(app: BangerApp, path: Path) -> str:
 
     def on_loop() -> None:
         request = {"op": "exec", "argv": ["true"]}
-        result.append(app.services.streams.issue("f" * 32, path, "vm.exec", request))
+        result.append(app.services.streams.issue_request("f" * 32, path, "vm.exec", request))
         done.set()
 
     app.services.loop.call_soon_threadsafe(on_loop)

@@ -121,7 +121,7 @@ def test_paths_may_hold_anything(khz: int) -> None:
     assert options(plan, "-kernel") == [str(AWKWARD / "vmlinuz")]
     paths = [value.partition("path=")[2] for value in options(plan, "-chardev")]
     for path, end in zip(
-        paths, ("console.log,append", "s/qmp,server", "s/event,server", "s/agent,server"), strict=True
+        paths, ("s/console,server", "s/qmp,server", "s/event,server", "s/agent,server"), strict=True
     ):
         assert path.startswith(f"{str(AWKWARD).replace(',', ',,')}/{end}")
 
@@ -135,7 +135,8 @@ def split_option(value: str) -> dict[str, str]:
 def test_qemu_reads_an_awkward_path_as_it_was_meant(khz: int) -> None:
     plan = machine.build(make_spec(AWKWARD), KVM)
     console, qmp, event, agent = (split_option(value) for value in options(plan, "-chardev"))
-    assert console["path"] == str(AWKWARD / "console.log") and console["append"] == "on"
+    assert console["path"] == str(AWKWARD / "s" / "console") and console["wait"] == "off"
+    assert console["logfile"] == str(AWKWARD / "console.log") and console["logappend"] == "on"
     assert qmp["path"] == str(AWKWARD / "s" / "qmp") and qmp["server"] == "on"
     assert event["path"] == str(AWKWARD / "s" / "event") and event["wait"] == "off"
     assert agent["path"] == str(AWKWARD / "s" / "agent") and agent["wait"] == "off"
