@@ -50,7 +50,7 @@ def resolves(serving: Serving, commands: Commands) -> bool:
     if not has_local_resolver():
         return False
     try:
-        found = commands.run(["getent", "ahostsv4", serving.probe], timeout=_SECONDS, check=False)
+        found = commands.run(["getent", "hosts", serving.probe], timeout=_SECONDS, check=False)
     except HostError:
         return False
     return found.stdout.split()[:1] == [ADDRESS.encode()]

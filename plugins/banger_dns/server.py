@@ -14,6 +14,7 @@ import secrets
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 
 from banger.api import BangerError, NetworkError, RunningVm, ServiceContext
 from banger_dns.answer import QUESTION_LIMIT, answer
@@ -190,7 +191,5 @@ class NameServer:
 
 def _import() -> None:
     """Import what answers are made with, outside the loop: it takes a while, once."""
-    import dns.flags
-    import dns.message
-    import dns.reversename
-    import dns.rrset  # noqa: F401
+    for name in ("flags", "message", "reversename", "rrset"):
+        import_module(f"dns.{name}")

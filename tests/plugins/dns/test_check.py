@@ -26,11 +26,9 @@ def route(monkeypatch: pytest.MonkeyPatch, port: int | None) -> None:
     monkeypatch.setattr(check, "find_route", lambda: there)
 
 
-def resolver(
-    said: bytes = b"127.0.0.1  STREAM 0a1b._banger.vm\n127.0.0.1  DGRAM\n", status: int = 0
-) -> FakeCommands:
+def resolver(said: bytes = b"127.0.0.1       0a1b._banger.vm\n", status: int = 0) -> FakeCommands:
     commands = FakeCommands()
-    commands.answer("^getent ahostsv4 0a1b._banger.vm$", stdout=said, status=status)
+    commands.answer("^getent hosts 0a1b._banger.vm$", stdout=said, status=status)
     return commands
 
 
@@ -39,7 +37,7 @@ def test_names_resolve(serving: server.Serving) -> None:
     assert found.status is CheckStatus.PASS and "127.0.0.1:42070" in found.detail
 
 
-@pytest.mark.parametrize("commands", [resolver(b"", 2), resolver(b"203.0.113.9 STREAM portal\n")])
+@pytest.mark.parametrize("commands", [resolver(b"", 2), resolver(b"203.0.113.9 portal\n")])
 def test_no_route(serving: server.Serving, monkeypatch: pytest.MonkeyPatch, commands: FakeCommands) -> None:
     monkeypatch.setattr(check, "find_route", lambda: None)
     found = check.check_names(commands)

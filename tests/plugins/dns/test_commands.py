@@ -107,7 +107,7 @@ def test_doctor_has_the_check(app: BangerApp, monkeypatch: pytest.MonkeyPatch) -
     serving = server.find_serving()
     assert serving is not None
     assert isinstance(app.services.commands, FakeCommands)
-    app.services.commands.answer(f"getent ahostsv4 {serving.probe}", stdout=b"127.0.0.1 STREAM\n")
+    app.services.commands.answer(f"getent hosts {serving.probe}", stdout=b"127.0.0.1 x\n")
     [line] = [line for line in app.call("doctor")["checks"] if line["name"] == "names"]
     assert line["status"] == "PASS"
 
