@@ -41,11 +41,15 @@ def forget_members(tar: Any) -> None:
 
 
 class LayerReader:
-    """Applies layers to a tree, oldest first; contents go to numbered files in a directory of ours."""
+    """Applies layers to a tree, oldest first; contents go to numbered files in a directory of ours.
+
+    ``bytes`` is what they sum up to, ``newest`` the latest time stamp, in seconds since 1970.
+    """
 
     def __init__(self, contents: Path) -> None:
         self.tree = Tree()
         self.bytes = 0
+        self.newest = 0
         self._contents = contents
         self._number = 0
 
@@ -87,6 +91,7 @@ class LayerReader:
         if not (0 <= entry.uid < 2**32 - 1 and 0 <= entry.gid < 2**32 - 1):
             raise ImageError(f"the layer has an owner that is no user: {entry.uid}:{entry.gid}")
         mtime = int(entry.mtime) if 0 <= entry.mtime < 2**32 else 0
+        self.newest = max(self.newest, mtime)
         node = Node("f", entry.mode & 0o7777, entry.uid, entry.gid, mtime)
         node.xattrs = _xattrs(entry.pax_headers)
         if entry.isdir():

@@ -132,11 +132,13 @@ def _files(archive: Path, ctx: PullContext) -> Iterator[tuple[str, IO[bytes], in
 
     with open_regular(archive) as file:
         size = os.fstat(file.fileno()).st_size
-        stream = LayerStream(
-            file, size, lambda done: ctx.progress("reading the archive", done=done, total=size)
-        )
         try:
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as tar:
+            with (
+                LayerStream(
+                    file, size, lambda done: ctx.progress("reading the archive", done=done, total=size)
+                ) as stream,
+                tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as tar,
+            ):
                 count = 0
                 stream.search_header(True)
                 while (entry := tar.next()) is not None:

@@ -222,8 +222,10 @@ def _build(
     reader = LayerReader(contents)
     total, before = sum(layer.size for layer in manifest.layers), 0
     for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
-        with open_blob(layer) as file:
-            stream = LayerStream(file, layer.size, _Unpacking(ctx, before, total))
+        with (
+            open_blob(layer) as file,
+            LayerStream(file, layer.size, _Unpacking(ctx, before, total)) as stream,
+        ):
             reader.apply(stream)
             if stream.finish() != diff_id:
                 raise ImageError(

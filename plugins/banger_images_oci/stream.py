@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import queue
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from banger.api import ImageError
@@ -17,20 +19,30 @@ _WINDOW = 128 * 1024 * 1024
 FREE_BYTES, MOST_RATIO = 1024**3, 200
 #: Bytes that may be read while one header of a tar is looked for: no archive that means well comes near.
 HEADER_BYTES = 4 * 1024 * 1024
+#: Chunks that are decompressed ahead of who reads.
+_AHEAD = 8
 
 
 class LayerStream(io.BufferedIOBase):
-    """The decompressed tar in a blob, as a file to read forward from.
+    """The decompressed tar in a blob, as a file to read forward from. To be closed.
+
+    A thread decompresses and hashes a little ahead, neither of which Python's lock holds up.
 
     :param tick: called with the compressed bytes that were read so far.
     """
 
     def __init__(self, file: IO[bytes], size: int, tick: Callable[[int], None]) -> None:
-        self._file, self._size, self._tick = file, size, tick
+        self._size, self._tick = size, tick
         self._left: int | None = None
         self._out = 0
+        self._position = 0
         self._hash = hashlib.sha256()
-        self._reader = _open_decompressed(file)
+        self._rest = memoryview(b"")
+        self._ended = False
+        self._stop = threading.Event()
+        self._queue: queue.Queue[bytes | Exception] = queue.Queue(_AHEAD)
+        self._thread = threading.Thread(target=self._work, args=(file,), name="banger-layer", daemon=True)
+        self._thread.start()
 
     def search_header(self, searching: bool) -> None:
         """Bound what is read from here on, or no more."""
@@ -38,20 +50,16 @@ class LayerStream(io.BufferedIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """Return at most ``size`` bytes; fewer only at the end."""
-        try:
-            data = self._reader(-1 if size is None else size)
-        except (zlib.error, EOFError, OSError, ImageError) as error:
-            raise ImageError(f"the layer cannot be decompressed: {error}") from error
-        self._out += len(data)
-        self._hash.update(data)
-        if self._out > max(FREE_BYTES, self._size * MOST_RATIO):
-            raise ImageError(f"the layer grows to more than {MOST_RATIO} times its size")
-        if self._left is not None:
-            self._left -= len(data)
-            if self._left < 0:
-                raise ImageError("the layer has a header of more than 4 MiB")
-        self._tick(self._file.tell())
-        return data
+        wanted = _CHUNK if size is None or size < 0 else size
+        pieces = []
+        while wanted > 0 and (len(self._rest) > 0 or self._fill()):
+            piece = self._rest[:wanted]
+            self._rest = self._rest[len(piece) :]
+            wanted -= len(piece)
+            pieces.append(piece)
+            self._count(len(piece))
+        self._tick(self._position)
+        return b"".join(pieces)
 
     def finish(self) -> str:
         """Read what is left, at most what padding needs, and return the digest of everything."""
@@ -60,26 +68,91 @@ class LayerStream(io.BufferedIOBase):
             pass
         return f"sha256:{self._hash.hexdigest()}"
 
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join()
+        super().close()
 
-def _open_decompressed(file: IO[bytes]) -> Callable[[int], bytes]:
+    def _count(self, size: int) -> None:
+        self._out += size
+        if self._out > max(FREE_BYTES, self._size * MOST_RATIO):
+            raise ImageError(f"the layer grows to more than {MOST_RATIO} times its size")
+        if self._left is not None:
+            self._left -= size
+            if self._left < 0:
+                raise ImageError("the layer has a header of more than 4 MiB")
+
+    def _fill(self) -> bool:
+        """Take the next chunk; false at the end."""
+        if self._ended:
+            return False
+        found = self._queue.get()
+        self._ended = not found
+        if isinstance(found, Exception):
+            raise ImageError(f"the layer cannot be decompressed: {found}") from found
+        self._rest = memoryview(found)
+        return not self._ended
+
+    def _work(self, file: IO[bytes]) -> None:
+        try:
+            for chunk in _decompress(file):
+                self._position = file.tell()
+                self._hash.update(chunk)
+                if not self._put(chunk):
+                    return
+            self._put(b"")
+        except (zlib.error, EOFError, OSError, ValueError, ImageError) as error:
+            self._put(error)
+
+    def _put(self, found: bytes | Exception) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(found, timeout=0.1)
+                return True
+            except queue.Full:
+                pass
+        return False
+
+
+def _decompress(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield a blob's content in chunks of at most 256 KiB, none of them empty."""
     magic = file.read(4)
     file.seek(0)
     if magic[:2] == b"\x1f\x8b":
-        import gzip
+        yield from _gunzip(file)
+    elif magic == b"\x28\xb5\x2f\xfd":
+        yield from _unzstd(file)
+    else:
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
-        return gzip.GzipFile(fileobj=file, mode="rb").read
-    if magic == b"\x28\xb5\x2f\xfd":
-        import zstandard
 
-        reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(
-            file, read_across_frames=True, closefd=False
-        )
+def _gunzip(file: IO[bytes]) -> Iterator[bytes]:
+    """Decompress one gzip member after the other; zeros after the last are padding."""
+    data = file.read(_CHUNK)
+    while data:
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        while not member.eof:
+            if not data:
+                raise EOFError("it ends in the middle")
+            chunk = member.decompress(data, _CHUNK)
+            if chunk:
+                yield chunk
+            data = member.unconsumed_tail or (b"" if member.eof else file.read(_CHUNK))
+        data = member.unused_data.lstrip(b"\0")
+        while not data and (more := file.read(_CHUNK)):
+            data = more.lstrip(b"\0")
 
-        def read(size: int) -> bytes:
-            try:
-                return reader.read(size)
-            except zstandard.ZstdError as error:
-                raise ImageError(str(error)) from error
 
-        return read
-    return file.read
+def _unzstd(file: IO[bytes]) -> Iterator[bytes]:
+    import zstandard
+
+    reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(
+        file, read_across_frames=True, closefd=False
+    )
+    try:
+        while chunk := reader.read(_CHUNK):
+            yield chunk
+    except zstandard.ZstdError as error:
+        raise ImageError(str(error)) from error
