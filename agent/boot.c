@@ -84,6 +84,7 @@ static void mount_modules(void) {
     snprintf(target, sizeof target, "/lib/modules/%.200s", release);
     if (!disk_wait(uuid, ROOT_TIMEOUT_MS, device, sizeof device)) boot_fail("no disk with the modules' UUID %.40s appeared within 10 s", uuid);
     if (stat(target, &st) < 0) {
+        mkdir("/lib", 0755);
         mkdir("/lib/modules", 0755);
         mount("tmpfs", "/lib/modules", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k");
         mkdir(target, 0755);

@@ -60,14 +60,35 @@ static void add_groups(struct user *user) {
 
 static bool is_number(const char *text) { return *text && strspn(text, "0123456789") == strlen(text); }
 
+/* A group that was named with the user is the only one, as container engines have it. */
+static bool set_group(const char *name, struct user *user) {
+    char line[4096], *fields[4];
+    unsigned long value = is_number(name) ? strtoul(name, NULL, 10) : 0xFFFFFFFFul;
+    FILE *file = fopen("/etc/group", "re");
+    while (file && fgets(line, sizeof line, file)) {
+        if (split(line, fields, 4) < 4 || strcmp(fields[0], name) != 0) continue;
+        value = strtoul(fields[2], NULL, 10);
+        break;
+    }
+    if (file) fclose(file);
+    if (value >= 0xFFFFFFFFul) return false;
+    user->gid = user->groups[0] = (gid_t)value;
+    user->group_count = 1;
+    return true;
+}
+
 bool user_find(const struct json *who, struct user *user) {
-    char number[24];
-    const char *name = NULL;
+    char number[24], own[256];
+    const char *name = NULL, *group = NULL;
     memset(user, 0, sizeof *user);
     snprintf(number, sizeof number, "%u", (unsigned)geteuid());
     if (who && who->kind == JSON_STRING) name = who->text;
+    if (name && (group = strchr(name, ':'))) {
+        snprintf(own, sizeof own, "%.*s", (int)(group++ - name), name);
+        name = *own ? own : "root";
+    }
     if (who && who->kind == JSON_NUMBER) snprintf(number, sizeof number, "%" PRId64, who->number);
-    if (name) snprintf(number, sizeof number, "%s", is_number(name) ? name : "none");
+    if (name) snprintf(number, sizeof number, "%.23s", is_number(name) ? name : "none");
     if (!find_passwd(name, number, user)) {
         /* A number needs no entry, and neither does root. */
         bool root = name && strcmp(name, "root") == 0;
@@ -78,6 +99,7 @@ bool user_find(const struct json *who, struct user *user) {
         snprintf(user->home, sizeof user->home, "%s", user->uid ? "/" : "/root");
         snprintf(user->shell, sizeof user->shell, "/bin/sh");
     }
+    if (group) return set_group(group, user);
     add_groups(user);
     return true;
 }

@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from banger.errors import HostError as HostError
     from banger.errors import ImageError as ImageError
     from banger.errors import KernelError as KernelError
+    from banger.errors import LoginError as LoginError
     from banger.errors import NetworkError as NetworkError
     from banger.errors import NotFoundError as NotFoundError
     from banger.errors import PluginError as PluginError
     from banger.errors import StartError as StartError
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
+    from banger.host.caller import Login as Login
+    from banger.host.caller import find_authorities as find_authorities
+    from banger.host.caller import find_login as find_login
+    from banger.host.caller import find_proxy as find_proxy
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
     from banger.host.command import HostCommands as HostCommands
@@ -64,6 +69,7 @@ if TYPE_CHECKING:
     from banger.model.network import NetworkMode as NetworkMode
     from banger.model.network import QemuUser as QemuUser
     from banger.model.network import Tap as Tap
+    from banger.model.size import format_bytes as format_bytes
     from banger.model.source import ImageSource as ImageSource
     from banger.model.source import KernelSource as KernelSource
     from banger.model.source import PullContext as PullContext
@@ -96,8 +102,9 @@ _HOMES = {
     "banger.daemon.context": "OperationContext",
     "banger.errors": (
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
-        "NetworkError NotFoundError PluginError StartError UsageError VmmError"
+        "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
+    "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands",
     "banger.host.disk": "Disks",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
@@ -108,6 +115,7 @@ _HOMES = {
     "banger.model.hook": "hookimpl",
     "banger.model.image": "Image Kernel",
     "banger.model.network": "GuestInterface HostForward NetAttachment NetworkMode QemuUser Tap",
+    "banger.model.size": "format_bytes",
     "banger.model.source": "ImageSource KernelSource PullContext PulledImage PulledKernel",
     "banger.model.vm": "PublishedPort Vm VmSpec VmState",
     "banger.model.vmm": "Drive LaunchPlan LaunchSpec Vmm VmmFeatures VmmProbe VmmStatus",

@@ -92,6 +92,22 @@ class ImageError(BangerError):
     type = "image"
 
 
+class LoginError(ImageError):
+    """A registry wants to know who asks; the client looks for a login and asks again.
+
+    :param registry: ``host/path``, for which a login is wanted.
+    """
+
+    type = "login"
+
+    def __init__(self, message: str, *, registry: str = "", **members: Any) -> None:
+        super().__init__(message, **members)
+        self.registry = registry
+
+    def to_problem(self) -> dict[str, Any]:
+        return {**super().to_problem(), "registry": self.registry}
+
+
 class KernelError(BangerError):
     """A kernel cannot be resolved, pulled or read."""
 
@@ -160,6 +176,7 @@ ERRORS: dict[str, type[BangerError]] = {
         StoreError,
         HostError,
         ImageError,
+        LoginError,
         KernelError,
         NetworkError,
         VmmError,
@@ -183,4 +200,6 @@ def error_from_problem(problem: dict[str, Any]) -> BangerError:
         step=problem.get("step"),
     )
     error.op_id = problem.get("op_id")
+    if isinstance(error, LoginError):
+        error.registry = str(problem.get("registry", ""))
     return error

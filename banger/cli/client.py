@@ -19,7 +19,7 @@ from typing import Any
 
 from banger.config.fingerprint import fingerprint
 from banger.config.paths import Paths, find_paths, make_private
-from banger.errors import DaemonError, StaleDaemonError, error_from_problem
+from banger.errors import DaemonError, LoginError, StaleDaemonError, error_from_problem
 from banger.host.caller import read_own
 
 #: Seconds a new daemon gets until it answers.
@@ -43,6 +43,7 @@ class Client:
         self.paths: Paths = find_paths()
         self._noticed = False
         self._held = contextlib.ExitStack()
+        self._logins: dict[str, tuple[str, str]] = {}
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -64,7 +65,7 @@ class Client:
         :param hold: keep the connection: what the operation made goes when this client does (``Lease``).
         :raises BangerError: what the daemon reported, as the class it raised.
         """
-        for _ in range(3):
+        for _ in range(4):
             connection = self._connect(start)
             with contextlib.ExitStack() as closing:
                 closing.callback(connection.close)
@@ -73,10 +74,23 @@ class Client:
                 except StaleDaemonError:
                     self.wait_gone()
                     continue
+                except LoginError as error:
+                    if not self._log_in(error.registry):
+                        raise
+                    continue
                 if hold:
                     self._held = closing.pop_all()
                 return result
         raise DaemonError("the daemon keeps restarting", hint="banger daemon stop, then try again")
+
+    def _log_in(self, registry: str) -> bool:
+        """Find the login that a registry asks for, to send it with the next try; false when there is none to try."""
+        from banger.cli.login import find_login
+
+        found = find_login(registry) if registry not in self._logins else None
+        if found is not None:
+            self._logins[registry] = found
+        return found is not None
 
     def release(self) -> None:
         """End the connection that was held: what it stands for goes, unless it was kept."""
@@ -137,6 +151,8 @@ class Client:
     ) -> dict[str, Any]:
         mark = f"Banger-Fingerprint: {self._fingerprint}\r\n" if peek is None else ""
         mark += f"Banger-Caller: {json.dumps(read_own())}\r\n"
+        if self._logins:
+            mark += f"Banger-Logins: {json.dumps(self._logins)}\r\n"
         body = json.dumps(params).encode()
         accept = "application/x-ndjson" if on_event else "application/json"
         head = (

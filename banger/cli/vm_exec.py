@@ -119,9 +119,11 @@ def run_in_vm(
     terminal: bool | None = None,
     proxy: bool | None = None,
     escape: str | None = None,
+    image_command: bool = False,
 ) -> int:
     """Run a command, or a login shell, in a VM; return its exit status.
 
+    :param image_command: without a command, what the image is made to run comes before the shell.
     :raises SessionLeft: the user typed the escape; what runs goes on.
     """
     from banger.cli.environment import language, terminal_environment, time_zone
@@ -137,6 +139,7 @@ def run_in_vm(
         "tty": terminal,
         "rows": rows,
         "columns": columns,
+        "image_command": image_command and not command,
     }
     surroundings = (("time_zone", time_zone()), ("language", language()))
     optional = (("user", user), ("cwd", workdir), ("proxy", proxy), *surroundings)

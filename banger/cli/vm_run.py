@@ -89,7 +89,7 @@ def run(
     command: tuple[str, ...],
     **choices: Any,
 ) -> int:
-    """Create a VM and run COMMAND in it, or a shell.
+    """Create a VM and run COMMAND in it, or what its image is made to run, or a shell.
 
     \b
       banger vm run                        a shell in a new VM
@@ -125,6 +125,7 @@ def run(
             workdir=workdir or place.workdir,
             proxy=proxy,
             escape=character,
+            image_command=True,
         )
     except SessionLeft:
         assert vm is not None

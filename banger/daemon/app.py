@@ -24,7 +24,7 @@ from banger.daemon.leases import HeldLease, LeasedResponse
 from banger.daemon.openapi import describe
 from banger.daemon.services import Services
 from banger.errors import BangerError, NotFoundError, StaleDaemonError, UsageError
-from banger.host.caller import take_sent
+from banger.host.caller import take_logins, take_sent
 from banger.host.command import cancelled_operation
 from banger.model.command import Operation
 from banger.model.name import unknown_hint
@@ -88,6 +88,7 @@ async def _call(services: Services, request: Request) -> Response:
             headers["Banger-Notice"] = notice
         operation = _resolve(services, name)
         take_sent(request.headers.get("banger-caller"))
+        take_logins(request.headers.get("banger-logins"))
         params = await _read_params(request, operation)
         task = asyncio.create_task(_run(services, operation, params, record))
         services.tasks.add(task)

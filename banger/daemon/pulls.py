@@ -23,10 +23,15 @@ from banger.model.source import ImageSource, KernelSource, PulledImage, PulledKe
 from banger.registry import Registry
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from banger.host.command import Commands
     from banger.host.disk import Disks
 
 log = logging.getLogger(__name__)
+
+#: The scheme of references that have a slash and no scheme, as people know them: ``docker.io/library/debian:bookworm``.
+CONTAINERS = "oci"
 
 S = TypeVar("S", ImageSource, KernelSource)
 T = TypeVar("T", Image, Kernel)
@@ -43,6 +48,9 @@ class StagedPull:
         self.arch = platform.machine()
         self._op = op
         self._prefix = prefix
+
+    def settings(self, plugin: str) -> BaseModel:
+        return self._op.services.plugin_settings.get(plugin)
 
     def progress(
         self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
@@ -140,6 +148,8 @@ class Catalogue:
 
     def _resolve_source(self, sources: Registry[S], reference: str, what: str) -> tuple[S, str]:
         scheme, colon, rest = reference.partition(":")
+        if "/" in reference and scheme not in sources and CONTAINERS in sources:
+            scheme, colon, rest = CONTAINERS, ":", reference
         if colon:
             source = sources.resolve(scheme)
             _default_name(sources, source, rest)
@@ -179,6 +189,10 @@ class Catalogue:
             allocated_bytes=allocated_bytes(pulled.rootfs),
             size_bytes=pulled.rootfs.stat().st_size,
             env=dict(pulled.env),
+            user=pulled.user,
+            workdir=pulled.workdir,
+            entrypoint=pulled.entrypoint,
+            cmd=pulled.cmd,
             packages=pulled.packages,
             created_at=datetime.now(UTC),
         )

@@ -28,6 +28,11 @@ class Image(BaseModel):
     allocated_bytes: int = Field(ge=0)
     size_bytes: int = Field(ge=0)
     env: dict[str, str] = Field(default_factory=dict)
+    #: Who runs commands and where, unless the caller says otherwise; empty: root, in its home.
+    user: str = ""
+    workdir: str = ""
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
     #: The packages that were asked for by name when it was built; empty where it was not built here.
     packages: tuple[str, ...] = ()
     created_at: datetime

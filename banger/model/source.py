@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from banger.host.command import Commands
     from banger.host.disk import Disks
 
@@ -35,6 +37,9 @@ class PullContext(Protocol):
     def arch(self) -> str:
         """``uname -m`` of the guest wanted."""
 
+    def settings(self, plugin: str) -> BaseModel:
+        """Return the frozen settings mounted at ``[plugins.<plugin>]``."""
+
     def progress(
         self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
     ) -> None:
@@ -43,7 +48,7 @@ class PullContext(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PulledImage:
-    """What an image source leaves in the staging directory.
+    """What an image source leaves in the staging directory, and how the image wants to be run.
 
     ``rootfs`` is an ext4 file; ``work_seed`` a directory whose content becomes the work disk's (regular files and
     directories only). Both lie in the staging directory. ``packages`` are those it was made from, where it was.
@@ -54,6 +59,10 @@ class PulledImage:
     kernel_ref: str | None = None
     work_seed: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    workdir: str = ""
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from banger.errors import CancelledError, HostError, NotFoundError, UsageError
 from banger.host.command import OUTPUT_LIMIT, Commands, HostCommands
@@ -77,6 +78,10 @@ class RecordedProgress:
     arch: str = field(default_factory=lambda: os.uname().machine)
     cancel_at: str | None = None
     stages: list[str] = field(default_factory=list)
+    models: dict[str, BaseModel] = field(default_factory=dict)
+
+    def settings(self, plugin: str) -> BaseModel:
+        return self.models[plugin]
 
     def progress(
         self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None

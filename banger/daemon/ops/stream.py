@@ -13,6 +13,7 @@ from banger.daemon.starts import vm_paths
 from banger.errors import UsageError
 from banger.host.caller import find_proxies
 from banger.model.command import Operation
+from banger.model.image import Image
 from banger.model.vm import Vm
 
 #: The locale of commands where the guest lacks the caller's: every Debian since 12 has it.
@@ -44,7 +45,8 @@ class ExecOpenParams(VmParams):
     ``user``: the image's user when not given, else root; ``cwd``: the user's home when not given;
     ``proxy``: set the caller's proxy variables; as ``defaults.proxy`` says when not given;
     ``time_zone``: a name of the zone data base, used where the guest has it;
-    ``language``: a value for LANG, used where the guest has that locale, unless ``env`` or the image sets LANG.
+    ``language``: a value for LANG, used where the guest has that locale, unless ``env`` or the image sets LANG;
+    ``image_command``: the image's entrypoint and command are run instead of ``argv`` where it has any.
     """
 
     argv: tuple[GuestText, ...] = Field(min_length=1, max_length=4096)
@@ -54,6 +56,7 @@ class ExecOpenParams(VmParams):
     time_zone: str | None = Field(default=None, max_length=100)
     language: str | None = Field(default=None, max_length=100)
     proxy: bool | None = None
+    image_command: bool = False
     tty: bool = False
     rows: int = Field(default=24, ge=1, le=65535)
     columns: int = Field(default=80, ge=1, le=65535)
@@ -85,17 +88,21 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
     vm = _running_vm(op, params.vm)
     if not params.argv[0]:
         raise UsageError("the command's name is empty", hint="banger vm exec VM -- COMMAND")
-    chosen = {**_image_env(op, vm), **_proxies(op, params.proxy), **params.env}
+    image = _image_of(op, vm)
+    own = (*image.entrypoint, *image.cmd) if image and params.image_command else ()
+    chosen = {**(image.env if image else {}), **_proxies(op, params.proxy), **params.env}
     language = None if "LANG" in chosen else params.language
     request: dict[str, Any] = {
         "op": "exec",
-        "argv": list(params.argv),
+        "argv": list(own or params.argv),
         "env": {"LANG": _LANG, **chosen},
         "tty": params.tty,
         "rows": params.rows,
         "cols": params.columns,
     }
-    optional = (("cwd", params.cwd), ("user", params.user), ("tz", params.time_zone), ("lang", language))
+    user, cwd = (image.user or None, image.workdir or None) if image else (None, None)
+    user, cwd = params.user or user, params.cwd or cwd
+    optional = (("cwd", cwd), ("user", user), ("tz", params.time_zone), ("lang", language))
     request |= {key: value for key, value in optional if value is not None}
     return _issue(op, vm, "vm.exec", request)
 
@@ -129,12 +136,9 @@ def _running_vm(op: OperationContext, reference: str) -> Vm:
     return vm
 
 
-def _image_env(op: OperationContext, vm: Vm) -> dict[str, str]:
-    """Return the variables that the VM's image sets for every command."""
-    for image in op.services.database.images():
-        if image.digest == vm.image:
-            return dict(image.env)
-    return {}
+def _image_of(op: OperationContext, vm: Vm) -> Image | None:
+    """Return the image that a VM is pinned to, which says who runs commands, where and with which variables."""
+    return next((image for image in op.services.database.images() if image.digest == vm.image), None)
 
 
 def _proxies(op: OperationContext, wanted: bool | None) -> dict[str, str]:

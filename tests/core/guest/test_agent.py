@@ -85,6 +85,14 @@ async def test_environment_directory_and_user(channel: GuestChannel, tmp_path: P
         assert done.stdout == b"65534\nnobody\n65534\nnobody\n"
         done = await run(channel, "id", "-u", user=4321, cwd="/")
         assert done.stdout == b"4321\n"
+        for user, ids in {
+            "nobody:daemon": "65534 1",
+            "4321:77": "4321 77",
+            ":5": "0 5",
+            "7:adm": "7 4",
+        }.items():
+            done = await run(channel, "sh", "-c", "echo $(id -u) $(id -G)", user=user, cwd="/")
+            assert done.stdout == f"{ids}\n".encode()
 
 
 @pytest.mark.parametrize(
@@ -94,6 +102,7 @@ async def test_environment_directory_and_user(channel: GuestChannel, tmp_path: P
         ({"argv": ["/etc/passwd"]}, "permission"),
         ({"argv": ["true"], "cwd": "/no/such/place"}, "cwd"),
         ({"argv": ["true"], "user": "nobody-at-all"}, "no-user"),
+        ({"argv": ["true"], "user": "root:no-such-group"}, "no-user"),
         ({"argv": []}, "bad-request"),
         ({"argv": "true"}, "bad-request"),
     ],

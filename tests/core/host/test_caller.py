@@ -53,3 +53,68 @@ def test_a_caller_without_any_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_else_gets_in(text: str) -> None:
     with pytest.raises(UsageError, match="proxies make no sense"):
         contextvars.copy_context().run(caller.take_sent, text)
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("https://registry.example/v2/", "http://proxy:3128"),
+        ("http://registry.example/v2/", "http://plain:1"),
+        ("https://in.corp.example/", None),
+        ("https://corp.example:5000/", None),
+        ("https://notcorp.example/", "http://proxy:3128"),
+        ("https://10.1.2.3/", None),
+        ("https://11.1.2.3/", "http://proxy:3128"),
+        ("https://ported.example:8443/", None),
+        ("https://ported.example/", "http://proxy:3128"),
+    ],
+)
+def test_the_proxy_of_a_url(monkeypatch: pytest.MonkeyPatch, url: str, proxy: str | None) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://other:1")
+    monkeypatch.setenv("https_proxy", "proxy:3128")
+    monkeypatch.setenv("all_proxy", "http://plain:1")
+    monkeypatch.setenv("no_proxy", "localhost, .corp.example,10.0.0.0/8,ported.example:8443,nonsense/x")
+    assert caller.find_proxy(url) == proxy
+
+
+def test_no_proxy_for_everything_and_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert caller.find_proxy("https://a.example/") is None
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "*")
+    assert caller.find_proxy("https://a.example/") is None
+
+
+def test_authorities_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert caller.find_authorities() == (None, None)
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/c.pem")
+    monkeypatch.setenv("SSL_CERT_DIR", "/certs")
+    assert caller.find_authorities() == ("/c.pem", "/certs")
+
+
+def test_logins_live_as_long_as_the_operation_and_show_no_secret() -> None:
+    def call() -> None:
+        caller.take_logins(json.dumps({"r.example/a": ["user", "word"]}))
+        login = caller.find_login("r.example/a")
+        assert login == caller.Login("user", "word")
+        assert "word" not in repr(login)
+        assert caller.find_login("r.example/b") is None
+
+    contextvars.copy_context().run(call)
+    assert caller.find_login("r.example/a") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "7",
+        '{"a": 1}',
+        '{"a": ["x"]}',
+        '{"a": ["x", "y\\n"]}',
+        '{"a": ["x", "' + "y" * 40000 + '"]}',
+    ],
+)
+def test_logins_that_make_no_sense(text: str) -> None:
+    with pytest.raises(UsageError, match="logins"):
+        caller.take_logins(text)
