@@ -26,7 +26,7 @@ if (($# == 0)); then
         exit "$beside"
     } >"$said" 2>&1 &
     quick=$!
-    trap 'kill "$quick" 2>/dev/null; rm -rf "$said" "$state"' EXIT
+    trap 'kill "$quick" 2>/dev/null || true; rm -rf "$said" "$state"' EXIT
     status=0
     "${pytest[@]}" --rings vm tests/vm "${later[@]/#/--ignore=}" || status=$?
     wait "$quick" || status=$?

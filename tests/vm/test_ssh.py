@@ -106,6 +106,12 @@ def test_rsync_both_ways(banger: Home, vm: str) -> None:
     assert (banger.base / "tree three/x y.bin").read_bytes() == (source / "x y.bin").read_bytes()
 
 
+def test_forwarding_reaches_the_guest(banger: Home, vm: str) -> None:
+    banger.ok("vm", "ssh", vm, "true")
+    done = _run(banger, "ssh", "-F", _config(banger), "-W", "127.0.0.1:1", f"{vm}.vm")
+    assert b"connect failed: Connection refused" in done.stderr, "the guest's kernel says that, not its sshd"
+
+
 def test_another_host_key_is_refused(banger: Home, vm: str, tmp_path: Path) -> None:
     banger.ok("vm", "ssh", vm, "true")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
