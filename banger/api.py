@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from banger.cli.output import clean as clean
     from banger.cli.output import green as green
     from banger.cli.output import print_json as print_json
+    from banger.cli.output import print_pairs as print_pairs
     from banger.cli.output import red as red
     from banger.cli.output import say as say
     from banger.cli.pipe import Ended as Ended
     from banger.cli.pipe import run_piped as run_piped
     from banger.cli.vm_exec import run_in_vm as run_in_vm
+    from banger.config.paths import NAME_ROUTES as NAME_ROUTES
+    from banger.config.paths import find_state as find_state
     from banger.daemon.context import OperationContext as OperationContext
+    from banger.daemon.supervisor import ServiceContext as ServiceContext
     from banger.errors import BangerError as BangerError
     from banger.errors import CancelledError as CancelledError
     from banger.errors import ConfigError as ConfigError
@@ -69,6 +73,9 @@ if TYPE_CHECKING:
     from banger.model.network import NetworkMode as NetworkMode
     from banger.model.network import QemuUser as QemuUser
     from banger.model.network import Tap as Tap
+    from banger.model.service import RunningVm as RunningVm
+    from banger.model.service import Service as Service
+    from banger.model.service import ServiceStatus as ServiceStatus
     from banger.model.size import format_bytes as format_bytes
     from banger.model.source import ImageSource as ImageSource
     from banger.model.source import KernelSource as KernelSource
@@ -96,10 +103,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "banger.cli.client": "Client",
     "banger.cli.extension": "Extension Place",
-    "banger.cli.output": "Progress clean green print_json red say",
+    "banger.cli.output": "Progress clean green print_json print_pairs red say",
     "banger.cli.pipe": "Ended run_piped",
     "banger.cli.vm_exec": "run_in_vm",
+    "banger.config.paths": "NAME_ROUTES find_state",
     "banger.daemon.context": "OperationContext",
+    "banger.daemon.supervisor": "ServiceContext",
     "banger.errors": (
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
@@ -115,6 +124,7 @@ _HOMES = {
     "banger.model.hook": "hookimpl",
     "banger.model.image": "Image Kernel",
     "banger.model.network": "GuestInterface HostForward NetAttachment NetworkMode QemuUser Tap",
+    "banger.model.service": "RunningVm Service ServiceStatus",
     "banger.model.size": "format_bytes",
     "banger.model.source": "ImageSource KernelSource PullContext PulledImage PulledKernel",
     "banger.model.vm": "PublishedPort Vm VmSpec VmState",

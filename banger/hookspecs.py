@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from banger.model.check import Check
     from banger.model.command import Command, Operation
     from banger.model.network import NetworkMode
+    from banger.model.service import Service
     from banger.model.source import ImageSource, KernelSource
     from banger.model.vm import Vm
     from banger.model.vmm import Vmm
@@ -255,6 +256,28 @@ def banger_register_commands() -> list[Command]:
         @hookimpl
         def banger_register_commands():
             return [Command("lease list", "list leases", "banger_lease.cli:list_command")]
+    """
+
+
+@hookspec
+def banger_register_services() -> list[Service]:
+    """Declare what runs for as long as the daemon lives, such as a name server.
+
+    Each runs in a task of its own on the daemon's loop and must not block that; it is cancelled when the daemon ends
+    and has two seconds to let go of what it holds. What it reports is shown by ``banger daemon status``.
+
+    :when: once per daemon, after every plugin is loaded; services start when what was left of a former daemon is dealt
+        with.
+    :process: the daemon.
+    :returns: services, with names of their own.
+    :errors: an exception or a name taken takes the plugin out. A service whose ``run`` raises or returns is logged,
+        shown by ``daemon status`` and doctor, and not started again; everything else goes on.
+
+    .. code-block:: python
+
+        @hookimpl
+        def banger_register_services():
+            return [Service("lease-server", "hands out leases", serve)]
     """
 
 

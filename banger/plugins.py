@@ -38,6 +38,7 @@ DECLARED = (
     "settings",
     "operations",
     "commands",
+    "services",
 )
 
 

@@ -153,20 +153,37 @@ def plugin_commands() -> list[Command]:
         return []
 
 
-def learn_commands(arguments: list[str]) -> None:
-    """Let the daemon write down what plugins declare, when it never did and a command asks for what is not ours."""
+def learn_commands(arguments: list[str]) -> list[Command] | None:
+    """Let the daemon write down what plugins declare, when it never did and a command asks for what is not ours.
+
+    Through sudo no daemon is started, because it would be root's and stay: banger's own plugins are asked then. Return
+    what they declare; None when nothing but what is written down is to be used.
+    """
     from banger.config.paths import find_paths
 
     words = [word for word in arguments[:2] if not word.startswith("-")]
     if len(words) < len(arguments[:2]) or words in ([], *([group] for group in GROUPS)):
-        return
+        return None
     if any(name.split()[: len(words)] == words or [name] == words[:1] for name in _CORE):
-        return
+        return None
+    if os.geteuid() == 0 and "SUDO_UID" in os.environ:
+        return _with_builtin(plugin_commands())
     if not find_paths().commands.exists():
         from banger.cli.client import Client
 
         with contextlib.suppress(BangerError):  # then it is an unknown command
             Client().call("daemon.status")
+    return None
+
+
+def _with_builtin(written: list[Command]) -> list[Command]:
+    """Return commands with those that banger's own plugins declare."""
+    from banger.plugins import Plugins, find_plugins
+
+    plugins = Plugins()
+    plugins.load([point for point in find_plugins() if point.builtin and point.name != "core"])
+    declared = {command.name: command for _, command in plugins.declared("commands")}
+    return list(({command.name: command for command in written} | declared).values())
 
 
 def _package(command: Command) -> str:

@@ -68,9 +68,9 @@ def _run_command(arguments: list[str]) -> int:
 
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
-    learn_commands(arguments)
+    learned = learn_commands(arguments)
     try:
-        result = make_cli().main(arguments, prog_name="banger", standalone_mode=False)
+        result = make_cli(learned).main(arguments, prog_name="banger", standalone_mode=False)
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:

@@ -19,7 +19,7 @@ import click
 from banger.cli.client import Client
 from banger.cli.output import clean, print_json, print_table, say
 from banger.cli.vm import json_option, run_operation
-from banger.config.paths import Paths, find_paths
+from banger.config.paths import NAME_ROUTES, Paths, find_paths
 from banger.errors import BangerError, ConflictError, DaemonError, StoreError, UsageError
 from banger.model.size import format_bytes
 
@@ -167,6 +167,11 @@ def find_leftovers(paths: Paths, with_config: bool) -> list[str]:
             text = file.read_bytes()[: 1 << 20]
             if b"banger" in text:
                 lines.append(f"{file}: has a line that names banger; {_how_to_mend(file)}")
+    lines += [
+        f'{file}: the way to names of VMs; sudo "$(command -v banger)" dns uninstall'
+        for file in NAME_ROUTES
+        if file.exists()
+    ]
     if not with_config and paths.config[-1].exists():
         lines.append(f"{paths.config[-1]}: your settings; banger purge --config removes them too")
     return lines

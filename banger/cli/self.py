@@ -39,10 +39,21 @@ def daemon_status(as_json: bool) -> None:
             ("memory", f"{answer['memory_mib']:.0f} MiB"),
             ("running VMs", str(answer["running_vms"])),
             ("operations", str(answer["operations"])),
+            *((f"service {line['name']}", _describe_service(line)) for line in answer["services"]),
         ]
     )
     for note in describe_drift(answer, answer):
         say(f"note: {clean(note)}")
+
+
+def _describe_service(line: dict[str, Any]) -> str:
+    """Return how a service is: what it reports while it runs, else its state and why."""
+    detail = clean(line["detail"])
+    return (
+        (detail or "running")
+        if line["state"] == "running"
+        else ": ".join(filter(None, (line["state"], detail)))
+    )
 
 
 @click.command()

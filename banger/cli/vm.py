@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import time
@@ -12,6 +13,7 @@ import click
 
 from banger.cli.client import Client
 from banger.cli.output import Progress, age, moment, print_json, print_pairs, print_table, say
+from banger.config.paths import NAME_ROUTES
 from banger.model.size import format_mib
 
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -48,14 +50,29 @@ def show_detail(detail: dict[str, Any], as_json: bool, what: str) -> None:
     if as_json:
         print_json(detail)
         return
-    for port in describe_ports(detail["ports"]):
+    for port in describe_ports(detail["ports"], detail["vm"]):
         say(f"published {port}")
     print(f"{detail['vm']['name']} {what}")
 
 
-def describe_ports(ports: list[dict[str, Any]]) -> list[str]:
-    """Return published ports for people: ``127.77.0.5:20080 -> 80``."""
-    return [f"{port['address']}:{port['host']} -> {port['guest']}" for port in ports]
+def describe_ports(ports: list[dict[str, Any]], vm: dict[str, Any]) -> list[str]:
+    """Return published ports for people: ``127.77.0.5:20080 -> 80``, with the VM's name where this host resolves it."""
+    name = find_host_name(vm) if ports else None
+    return [f"{name or port['address']}:{port['host']} -> {port['guest']}" for port in ports]
+
+
+def find_host_name(vm: dict[str, Any]) -> str | None:
+    """Return ``NAME.vm`` where programs on this host get the VM's address for it; asked only where it may be so."""
+    if vm["address"] is None or not any(os.path.exists(route) for route in NAME_ROUTES):
+        return None
+    import socket
+
+    name = f"{vm['name']}.vm"
+    try:
+        found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+    except OSError:
+        return None
+    return name if vm["address"] in {entry[4][0] for entry in found} else None
 
 
 @click.command("list")
@@ -128,8 +145,8 @@ def show(vm: str, as_json: bool) -> None:
             ("memory", f"{spec['memory_mib']} MiB"),
             ("disk", f"{format_mib(spec['disk_mib'])} work, {format_mib(spec['overlay_mib'])} root (qcow2)"),
             ("vmm", " ".join(filter(None, (spec["vmm"], detail["machine"], detail["accelerator"])))),
-            ("network", " ".join(filter(None, (spec["network"], record["address"])))),
-            ("ports", ", ".join(describe_ports(detail["ports"]))),
+            ("network", " ".join(filter(None, (spec["network"], record["address"], find_host_name(record))))),
+            ("ports", ", ".join(describe_ports(detail["ports"], record))),
             ("capabilities", ", ".join(spec["capabilities"])),
             ("process", str(detail["pid"] or "")),
             ("holds", ", ".join(detail["holds"])),

@@ -113,7 +113,7 @@ def run(
         detail = client.call("vm.create", params, on_event=progress, hold=remove)
         vm = detail["vm"]
         progress.end()
-        for port in describe_ports(detail["ports"]):
+        for port in describe_ports(detail["ports"], detail["vm"]):
             say(f"published {port}")
         place = prepare(client, vm["id"])
         return run_in_vm(

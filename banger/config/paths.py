@@ -9,6 +9,12 @@ from pathlib import Path
 
 from banger.errors import ConfigError, StoreError
 
+#: Where systemd-resolved is told to ask banger for names: from version 258 on, and before.
+NAME_ROUTES = (
+    Path("/etc/systemd/dns-delegate.d/banger.dns-delegate"),
+    Path("/etc/systemd/resolved.conf.d/banger.conf"),
+)
+
 #: sun_path holds 108 bytes with the final NUL (unix(7)); the longest name we bind under the state
 #: directory is ``/s/bangerd.sock`` or ``/s/01234567/agent``.
 _STATE_LIMIT = 107 - len("/s/01234567/agent")
@@ -71,6 +77,11 @@ class Paths:
         return self.state / "running"
 
     @property
+    def plugins(self) -> Path:
+        """What plugins keep for themselves, a directory each."""
+        return self.state / "plugins"
+
+    @property
     def commands(self) -> Path:
         """The command line's list of plugin commands, written by the daemon."""
         return self.cache / "commands.json"
@@ -97,6 +108,22 @@ def find_paths() -> Paths:
         cache=Path(directories.user_cache_path),
         config=(Path("/etc/banger/config.toml"), Path(directories.user_config_path) / "config.toml"),
     )
+
+
+def find_state(uid: int) -> Path:
+    """Return where a user's banger keeps its state: this process's own, or what another user has by default.
+
+    :raises ConfigError: there is no such user.
+    """
+    if uid == os.getuid():
+        return find_paths().state
+    import pwd
+
+    try:
+        home = pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        raise ConfigError(f"there is no user {uid} here", hint="see: getent passwd") from None
+    return Path(home, ".local", "state", "banger")
 
 
 def make_private(directory: Path) -> Path:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from banger.daemon.services import Services
+    from banger.model.service import ServiceStatus
     from banger.model.vm import Vm
 
 #: Finished operations are kept this long (seconds) and this many.
@@ -139,6 +140,10 @@ class OperationContext:
         from banger.daemon.starts import vm_paths
 
         return vm_paths(self.services, vm).directory
+
+    def service(self, name: str) -> ServiceStatus:
+        """Return how a plugin's service is; NotFoundError when there is none of that name."""
+        return self.services.supervisor.status(name)
 
     def cancelled(self) -> bool:
         """Tell whether somebody asked to cancel this operation."""

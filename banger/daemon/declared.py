@@ -29,6 +29,7 @@ _DECLARED: dict[str, Any] = {
     "checks": api.Check,
     "operations": api.Operation,
     "commands": api.Command,
+    "services": api.Service,
 }
 
 

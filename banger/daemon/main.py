@@ -197,6 +197,7 @@ def make_services(paths: Paths, settings: Settings, plugins: Plugins, mark: str)
     from banger.daemon.guests import Guests
     from banger.daemon.services import Services, fill_registries
     from banger.daemon.streams import Streams
+    from banger.daemon.supervisor import Supervisor
     from banger.store.database import Database
 
     plugin_settings = mount_settings(plugins, settings)
@@ -213,6 +214,7 @@ def make_services(paths: Paths, settings: Settings, plugins: Plugins, mark: str)
         fingerprint_digest=hashlib.sha256(mark.encode()).hexdigest()[:32],
     )
     services.guests, services.streams = Guests(services.statuses), Streams(services)
+    services.supervisor = Supervisor(services)
     return services
 
 
@@ -238,6 +240,7 @@ async def _serve(paths: Paths) -> None:
         services.loop.add_signal_handler(number, services.stopping.set)
     stream_socket, http_socket = bind_socket(paths.stream_socket), bind_socket(paths.daemon_socket)
     streams = await asyncio.start_unix_server(services.streams.serve, sock=stream_socket)
+    services.supervisor.start()
     log.info("serving at %s, process %d", paths.daemon_socket, os.getpid())
     ending = [
         asyncio.create_task(work) for work in (_cancel_when_stopping(services), _end_when_replaced(services))
@@ -253,7 +256,7 @@ async def _serve(paths: Paths) -> None:
         if _inode(paths.daemon_socket) == ours:
             for path in (paths.daemon_socket, paths.stream_socket):
                 path.unlink(missing_ok=True)
-        late = await _finish_work(services)
+        late = await services.supervisor.close() + await _finish_work(services)
         await services.guests.close()
         services.database.close()
         log.info("ended")

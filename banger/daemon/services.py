@@ -22,6 +22,7 @@ from banger.model.capability import Capability
 from banger.model.check import Check
 from banger.model.command import Command, Operation
 from banger.model.network import NetworkMode
+from banger.model.service import Service
 from banger.model.source import ImageSource, KernelSource
 from banger.model.vmm import Vmm, VmmStatus
 from banger.plugins import Plugins
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from banger.daemon.guests import Guests
     from banger.daemon.leases import HeldLease
     from banger.daemon.streams import Streams
+    from banger.daemon.supervisor import Supervisor
 
 #: Threads for pipeline steps, disks and SQLite. More than a machine of this kind runs VMs at once; none of them waits
 #: for another's slot, only for locks whose holders have a slot already.
@@ -54,6 +56,7 @@ class Registries:
         self.checks: Registry[Check] = Registry("check")
         self.operations: Registry[Operation] = Registry("operation")
         self.commands: Registry[Command] = Registry("command")
+        self.services: Registry[Service] = Registry("service")
 
     def by_noun(self) -> Mapping[str, Registry[Any]]:
         """Return the tables by the noun of the hook that fills them."""
@@ -68,6 +71,7 @@ class Registries:
             "checks": self.checks,
             "operations": self.operations,
             "commands": self.commands,
+            "services": self.services,
         }
 
     def all_steps(self) -> dict[str, Owned[StartStep]]:
@@ -166,6 +170,8 @@ class Services:
     )
     guests: Guests = field(init=False)
     streams: Streams = field(init=False)
+    #: What plugins run beside the daemon's own work.
+    supervisor: Supervisor = field(init=False)
     #: Operations under way; referenced here so that they are not collected.
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     #: What else runs in threads, started by nobody's call: take-downs of VMs that ended by themselves.

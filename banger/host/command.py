@@ -25,6 +25,7 @@ PACKAGES = {
     "debugfs": "e2fsprogs",
     "dpkg-deb": "dpkg",
     "e2fsck": "e2fsprogs",
+    "getent": "libc-bin",
     "git": "git",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
@@ -33,6 +34,7 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "resize2fs": "e2fsprogs",
     "ssh-keygen": "openssh-client",
+    "systemctl": "systemd",
     "unshare": "util-linux",
 }
 

@@ -108,12 +108,14 @@ class BangerApp:
         streams = await asyncio.start_unix_server(
             self.services.streams.serve, sock=bind_socket(paths.stream_socket)
         )
+        self.services.supervisor.start()
         self._up.set()
         try:
             await serve_http(make_app(self.services), listener, self.services.stopping)
         finally:
             listener.close()
             streams.close()
+            await self.services.supervisor.close()
             for path in (paths.daemon_socket, paths.stream_socket):
                 path.unlink(missing_ok=True)
             await self.services.guests.close()

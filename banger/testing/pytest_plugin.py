@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite("banger.testing.contracts", "banger.testing.step_contract")
 
+#: Seconds that a daemon gets to finish what it began.
+_END_SECONDS = 35.0
 #: Variables that would let the caller's own settings into a test.
 _FOREIGN = ("BANGER_PLUGINS", "BANGER_STRICT_PLUGINS", "BANGER_LOG_LEVEL", "BANGER_SOCKET", "XDG_RUNTIME_DIR")
 
@@ -67,16 +69,20 @@ def banger_dirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[BangerDirs]:
 
 def _end_daemon(dirs: BangerDirs) -> None:
     from banger.cli.client import Client
+    from banger.cli.launch import daemon_pid, wait_ended
     from banger.errors import BangerError
 
     if not (dirs.state / "s" / "bangerd.sock").exists():
         return
     try:
         client = Client()
+        pid = daemon_pid(client.paths)
         client.call("daemon.stop", {"force": True}, start=False)
     except BangerError:
         return
     client.wait_gone()
+    if pid is not None:  # it no longer answers, but may still write
+        wait_ended(pid, _END_SECONDS)
 
 
 MakeApp = Callable[..., "BangerApp"]

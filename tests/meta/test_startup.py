@@ -31,6 +31,7 @@ print(json.dumps([status, loaded]))
 HEAVY = {
     "asyncio",
     "cryptography",
+    "dns",
     "email",
     "http.client",
     "importlib.metadata",

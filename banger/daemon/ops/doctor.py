@@ -53,7 +53,8 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
     for registry in (registries.vmms, registries.networks, registries.capabilities):
         for owned in registry.owned():
             found += [(owned.plugin, check) for check in owned.value.checks]
-    lines = [_defaults_line(op), *_plugin_lines(op), *_agent_lines(op), *_orphan_lines(op)]
+    lines = [_defaults_line(op), *_plugin_lines(op), *_service_lines(op), *_agent_lines(op)]
+    lines += _orphan_lines(op)
     lines += [CheckLine(**asdict(finding)) for finding in run_checks(op.services.commands, found)]
     return Diagnosis(checks=tuple(lines), ok=all(line.status is not CheckStatus.FAIL for line in lines))
 
@@ -101,6 +102,21 @@ def _plugin_lines(op: OperationContext) -> list[CheckLine]:
             )
         )
     return lines
+
+
+def _service_lines(op: OperationContext) -> list[CheckLine]:
+    """Return a line for each plugin's service that no longer runs."""
+    return [
+        CheckLine(
+            name=f"service {status.name}",
+            status=CheckStatus.WARN,
+            detail=f"{status.state}: {status.detail}" if status.detail else status.state,
+            hint="see why: banger daemon logs; start it again: banger daemon stop (VMs go on)",
+            plugin=status.plugin,
+        )
+        for status in op.services.supervisor.statuses()
+        if status.state != "running"
+    ]
 
 
 def _agent_lines(op: OperationContext) -> list[CheckLine]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import asdict
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -44,6 +45,15 @@ class AgentBuild(BaseModel):
     drift: bool
 
 
+class ServiceLine(BaseModel):
+    """A plugin's service; ``detail``: what it reported, or why it failed."""
+
+    name: str
+    plugin: str
+    state: Literal["running", "failed", "ended"]
+    detail: str
+
+
 class DaemonStatus(BaseModel):
     """The daemon that answered. ``agent``: the one that new starts get; ``agents``: those of running VMs."""
 
@@ -59,6 +69,7 @@ class DaemonStatus(BaseModel):
     operations: int
     agent: Build | None = None
     agents: tuple[AgentBuild, ...] = ()
+    services: tuple[ServiceLine, ...] = ()
 
 
 class StopParams(BaseModel):
@@ -112,6 +123,7 @@ def status(op: OperationContext, _: Nothing) -> DaemonStatus:
         operations=len(services.operations.running()) - 1,
         agent=agent,
         agents=running_agents(services, running, agent),
+        services=tuple(ServiceLine(**asdict(status)) for status in services.supervisor.statuses()),
     )
 
 

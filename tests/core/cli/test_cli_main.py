@@ -24,7 +24,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def boom() -> None:
         raise error
 
-    monkeypatch.setattr("banger.cli.group.make_cli", lambda: boom)
+    monkeypatch.setattr("banger.cli.group.make_cli", lambda _: boom)
     monkeypatch.delenv("BANGER_DEBUG", raising=False)
 
 

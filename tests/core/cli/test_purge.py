@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from banger.cli import purge
 from banger.config.paths import find_paths
 from banger.testing.app import BangerApp
 from banger.testing.pytest_plugin import BangerDirs, MakeApp, RunCli
@@ -42,6 +43,17 @@ def test_everything_goes_but_the_configuration(
     assert app.join()
     again = run_cli("purge", "--yes")
     assert again.status == 0 and "there is nothing of banger's here" in again.stderr
+
+
+def test_the_way_to_names_is_left_to_root(
+    banger_dirs: BangerDirs, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    route = tmp_path / "banger.conf"
+    monkeypatch.setattr(purge, "NAME_ROUTES", (tmp_path / "none", route))
+    assert "dns uninstall" not in run_cli("purge", "--dry-run").stderr
+    route.write_text("")
+    assert f"stays: {route}: the way to names of VMs; sudo" in run_cli("purge", "--dry-run").stderr
+    assert route.exists()
 
 
 def test_dry_run_lists_and_removes_nothing(app: BangerApp, banger_dirs: BangerDirs, run_cli: RunCli) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from pathlib import Path
 
 import pytest
 
-from banger.config.paths import find_paths, make_private
+from banger.config.paths import find_paths, find_state, make_private
 from banger.errors import ConfigError, StoreError
 from banger.testing.pytest_plugin import BangerDirs
 
@@ -77,6 +78,14 @@ def test_relative_state_path_is_never_used(banger_dirs: BangerDirs, monkeypatch:
         banger_dirs.home / ".local" / "state" / "banger",
         "there is no home directory",
     )
+
+
+def test_state_of_a_user(banger_dirs: BangerDirs) -> None:
+    assert find_state(os.getuid()) == banger_dirs.state
+    other = next(entry for entry in pwd.getpwall() if entry.pw_uid != os.getuid())
+    assert find_state(other.pw_uid) == Path(pwd.getpwuid(other.pw_uid).pw_dir) / ".local/state/banger"
+    with pytest.raises(ConfigError, match="there is no user 4000000 here"):
+        find_state(4_000_000)
 
 
 def test_private_directory_is_made_with_its_parents_and_only_for_its_owner(tmp_path: Path) -> None:

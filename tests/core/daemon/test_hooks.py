@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from banger.model.capability import Capability
 from banger.model.check import Check, CheckResult, CheckStatus
 from banger.model.command import Command, Operation
 from banger.model.network import NetworkMode
+from banger.model.service import Service
 from banger.model.source import ImageSource, KernelSource, PulledImage, PulledKernel
 from banger.model.vmm import Vmm
 from banger.start.step import StartStep
@@ -190,6 +192,22 @@ def test_hook_banger_register_commands(banger_app: MakeApp, run_cli: RunCli) -> 
     assert "greet nicely" in run_cli("salute", "--help").stdout
     result = run_cli("salute", "say")
     assert (result.status, result.stdout) == (0, "hello from a plugin\n")
+
+
+def test_hook_banger_register_services(lab: MakeLab) -> None:
+    async def serve(context: Any) -> None:
+        context.report(f"level {context.settings().level}, in {context.directory.name}")
+        await asyncio.Event().wait()
+
+    def banger_register_services() -> list[Service]:
+        return [Service("tide", "high and low", serve)]
+
+    def banger_register_settings() -> list[str]:
+        return [f"{__name__}:Settings"]
+
+    app = lab(make_plugin("sea", banger_register_services, banger_register_settings))
+    expected = {"name": "tide", "plugin": "sea", "state": "running", "detail": "level 1, in sea"}
+    assert app.call("daemon.status")["services"] == [expected]
 
 
 # Events

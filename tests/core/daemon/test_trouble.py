@@ -112,6 +112,10 @@ def test_a_process_that_holds_the_lock_and_never_serves_is_named(
             Client().call("vm.list")
         assert "daemon stop --force" in str(caught.value.hint)
         holder.kill()
+    deadline = time.monotonic() + 30
+    while not Client().is_up():  # the daemon that was started goes on as soon as it has the lock
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_half_a_request_is_given_up(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
