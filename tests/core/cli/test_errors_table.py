@@ -72,7 +72,7 @@ USAGE = [
     ("vm cp here there", "one of the two has to be in a VM", "banger vm cp FILE VM:PATH"),
     ("vm cp otter:a otter:b", "one of the two has to be in a VM", "banger vm cp FILE VM:PATH"),
     ("vm cp /dev/null otter:", "devices, pipes and sockets are not copied", "- reads a pipe"),
-    ("vm exec --env-file /no/such/file otter -- true", "No such file or directory", "NAME=VALUE"),
+    ("vm exec --env-file /no/such/file otter -- true", "No such file or directory", "ls -l /no/such/file"),
     ("vm exec --escape ab otter", "--escape ab: one printable character, or none", "--escape '^'"),
 ]
 #: Asked rightly, but it cannot be: exit status 1.
