@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from pydantic import BaseModel
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -28,7 +30,8 @@ from banger.errors import BangerError, ImageError, NotFoundError, UsageError
 from banger.host.caller import CERTIFICATES, PROXIES
 from banger.host.command import HostCommands
 from banger.model.check import CheckStatus
-from banger.testing.contracts import RecordedProgress
+from banger.model.source import ImageSource
+from banger.testing.contracts import ImageSourceContract, RecordedProgress
 from banger_images_oci import banger_register_checks, banger_register_image_sources
 from banger_images_oci.reference import local_name, parse_reference
 from banger_images_oci.settings import Settings
@@ -43,6 +46,16 @@ def context(tmp_path: Path, name: str = "one", insecure: tuple[str, ...] = ()) -
     staging.mkdir()
     cache.mkdir(exist_ok=True)
     return RecordedProgress(staging, cache, models={"images-oci": Settings(insecure=insecure)})
+
+
+class TestLayoutSource(ImageSourceContract):
+    models: ClassVar[dict[str, BaseModel]] = {"images-oci": Settings()}
+    cancel_at = "unpacking"
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> ImageSource:
+        self.reference = str(make_layout(tmp_path / "layout", [base_layer(), upper_layer()], CONFIG))
+        return next(source for source in banger_register_image_sources() if source.scheme == "oci-layout")
 
 
 def base_layer() -> bytes:
