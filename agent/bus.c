@@ -16,8 +16,8 @@ static bool is_one_of(const char *name, const char *const names[]) {
 
 /* root speaks to systemd itself, anybody else through the system's bus; some programs use that always. */
 static const char *find_socket(const char *command, bool is_root) {
-    static const char *const manager[] = {"systemctl", "systemd-run", "service", "poweroff", "reboot", "halt", "shutdown", NULL};
-    static const char *const bus[] = {"busctl", "loginctl", "hostnamectl", "timedatectl", "localectl", "systemd-analyze", NULL};
+    static const char *const manager[] = {"systemctl", "systemd-analyze", "systemd-run", "service", "poweroff", "reboot", "halt", "shutdown", NULL};
+    static const char *const bus[] = {"busctl", "loginctl", "hostnamectl", "timedatectl", "localectl", NULL};
     const char *slash = strrchr(command, '/'), *name = slash ? slash + 1 : command;
     if (is_one_of(name, manager)) return is_root ? "systemd/private" : "dbus/system_bus_socket";
     return is_one_of(name, bus) ? "dbus/system_bus_socket" : NULL;

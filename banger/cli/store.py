@@ -8,16 +8,17 @@ import click
 
 from banger.cli.client import Client
 from banger.cli.output import age, print_json, print_pairs, print_table, say
+from banger.cli.place import absolute_reference
 from banger.cli.vm import json_option, run_operation
 from banger.model.size import format_bytes
 
 
 @click.command()
-@click.argument("reference", metavar="NAME|SCHEME:REFERENCE")
+@click.argument("reference", metavar="NAME|SCHEME:REFERENCE", callback=absolute_reference)
 @click.option("--name", help="what to call it here")
 @json_option
 def image_pull(reference: str, name: str | None, as_json: bool) -> None:
-    """Get an image, for example debian-bookworm or debian:trixie."""
+    """Get an image, for example debian-bookworm, docker.io/library/alpine:3.20 or oci-archive:./image.tar."""
     image = run_operation("image.pull", _named(reference, name))["image"]
     _pulled(image, as_json)
 

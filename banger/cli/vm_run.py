@@ -13,6 +13,7 @@ from banger.cli.environment import collect_environment
 from banger.cli.escape import SessionLeft, check_escape
 from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
 from banger.cli.output import Progress, say
+from banger.cli.place import absolute_reference
 from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
 from banger.cli.vm_exec import command_options, run_in_vm, say_left, say_running
 from banger.errors import BangerError
@@ -24,7 +25,12 @@ def size_options(command: F) -> F:
     """Add the options that describe a new VM; each is read from ``BANGER_<NAME>`` too."""
     options = (
         click.option("--name", help="1 to 63 of a-z, 0-9 and '-'; made up when not given"),
-        click.option("--image", envvar="BANGER_IMAGE", help="image name or reference [debian-bookworm]"),
+        click.option(
+            "--image",
+            envvar="BANGER_IMAGE",
+            callback=absolute_reference,
+            help="image name or reference [debian-bookworm]",
+        ),
         click.option("--kernel", envvar="BANGER_KERNEL", help="kernel name or reference [the image's]"),
         click.option(
             "--vcpu", type=int, envvar="BANGER_VCPU", help="processors [a quarter of the host's, 4 at most]"

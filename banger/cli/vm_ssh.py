@@ -36,7 +36,8 @@ def ssh_command(user: str | None, vm: str, command: tuple[str, ...]) -> int:
     client = Client()
     setup = client.call("vm.ssh.prepare", {"vm": vm})
     login = ["-l", user] if user else []
-    first = {FIRST: " ".join((setup["host"], setup["token"], setup["socket"]))}
+    # a daemon of an older version, busy and therefore not replaced, prepares no connection
+    first = {FIRST: f"{setup['host']} {setup['token']} {setup['socket']}"} if setup.get("token") else {}
     status = _run([program, "-F", setup["config"], *login, setup["host"], *command], first)
     if not command and sys.stderr.isatty():
         from banger.cli.vm_exec import say_running

@@ -58,6 +58,17 @@ class StagedPull:
         self._op.progress(f"{self._prefix}: {stage}", detail, done=done, total=total)
 
 
+class SameContentError(ConflictError):
+    """What was pulled is in the store under another name.
+
+    :param name: what it is called there.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the same content is in the store as '{name}'", hint=f"use it by that name: {name}")
+        self.name = name
+
+
 class Catalogue:
     """What is in the store, and how to get what is not."""
 
@@ -88,8 +99,15 @@ class Catalogue:
         )
 
     def ensure_image(self, reference: str) -> Image:
-        """Return an image, pulling it first when it is not there."""
-        return self.find_image(reference) or self.pull_image(reference, None)
+        """Return an image, pulling it first when it is not there; what is there under another name will do."""
+        try:
+            return self.find_image(reference) or self.pull_image(reference, None)
+        except SameContentError as same:
+            found = self.find_image(same.name)
+            if found is None:
+                raise
+            self._op.event("notice", text=f"it is the same as {same.name}, which is here")
+            return found
 
     def ensure_kernel(self, reference: str) -> Kernel:
         """Return a kernel, pulling it first when it is not there."""
@@ -247,8 +265,9 @@ class Catalogue:
         os.sync()
         with self._services.locks.hold("publish", cancelled=self._op.cancelled):
             known: list[Image | Kernel] = [*database.images(), *database.kernels()]
-            if any(other.digest == record.digest for other in known):
-                raise ConflictError(f"the same content is in the store as '{_name_of(known, record.digest)}'")
+            for other in known:
+                if other.digest == record.digest:
+                    raise SameContentError(other.name)
             if directory.exists():
                 remove_tree(directory)
             target.rename(directory)
@@ -331,10 +350,6 @@ def _same(there: T, source: str) -> T:
             f"'{there.name}' exists and comes from {there.source}", hint="choose another name with --name"
         )
     return there
-
-
-def _name_of(known: list[Image | Kernel], digest: str) -> str:
-    return next(record.name for record in known if record.digest == digest)
 
 
 def content_dir(base: Path, digest: str) -> Path:

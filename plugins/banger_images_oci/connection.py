@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Tries of one request, seconds without a byte, and seconds in which at least so many bytes come.
 TRIES, SILENCE = 5, 30.0
 WINDOW, WINDOW_BYTES = 60.0, 65536
+#: What OpenSSL says of a certificate that nobody vouches for.
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 #: Seconds between two looks at whether the pull was cancelled or stands still.
 _LOOK = 0.25
 
@@ -96,7 +98,8 @@ class Connections:
                 return answer
             except (self._httpx.TransportError, self._httpx.InvalidURL, ImportError, ValueError) as error:
                 self.check()
-                if attempt + 1 == TRIES or not isinstance(error, self._httpx.TransportError):
+                transient = isinstance(error, self._httpx.TransportError) and _UNTRUSTED not in str(error)
+                if attempt + 1 == TRIES or not transient:
                     raise self._unreachable(url, error) from error
                 self.sleep(0.2 * 2**attempt)
         raise AssertionError("the last try returns or raises")
@@ -106,7 +109,7 @@ class Connections:
         host, proxy = urlsplit(url).netloc, self._proxy(url)
         through = f" through the proxy {urlsplit(proxy).netloc.rpartition('@')[2]}" if proxy else ""
         hint = "check the name and the network; a registry without TLS: [plugins.images-oci] insecure"
-        if "CERTIFICATE_VERIFY_FAILED" in said:
+        if _UNTRUSTED in said:
             hint = "SSL_CERT_FILE names a file with the authority that signed it; ca-certificates has the usual ones"
         return ImageError(f"{ascii(host)[1:101]} cannot be reached{through}: {said}", hint=hint)
 

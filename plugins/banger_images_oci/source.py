@@ -38,7 +38,8 @@ def name_file(path: str) -> str:
 
     if not path.startswith("/") or "\0" in path:
         raise UsageError(
-            f"'{path[:80]}' is not an absolute path", hint="name the file from / on: oci-archive:/…/image.tar"
+            f"'{path[:80]}' is not an absolute path",
+            hint="begin it with / or ./, as in oci-archive:./image.tar",
         )
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).name.removesuffix(".tar")).lstrip("._-")[:120]
     if not name:
@@ -233,7 +234,8 @@ def _build(
                 )
         before += layer.size
     workdir = _make_workdir(reader, config)
-    identity = uuid.uuid5(uuid.NAMESPACE_OID, "\n".join((*config.diff_ids, workdir)))
+    # Images of the same layers that are to be run in another way are others.
+    identity = uuid.uuid5(uuid.NAMESPACE_OID, manifest.config.digest)
     ctx.progress("writing the disk")
     rootfs = ctx.staging / "rootfs.ext4"
     make_disk(reader, contents, rootfs, str(identity), ctx)

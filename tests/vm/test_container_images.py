@@ -71,6 +71,10 @@ def test_a_static_program_is_all_an_image_needs(alone: Home, tmp_path: Path) -> 
     assert result.text == "1 65532 65533 /work hello a b c"
     assert result.status == 7
     alone.assert_clean()
+    again = layout.rename(tmp_path / "again")
+    result = alone.ok("vm", "create", "--no-start", "--name", "second", "--image", f"oci-layout:{again}")
+    assert "it is the same as static, which is here" in result.err
+    alone.ok("vm", "delete", "second")
     assert alone.ok("image", "show", "static", "--json").json["image"]["user"] == "65532:65533"
 
 

@@ -13,7 +13,9 @@ import pytest
 from banger.cli.terminal import open_stream
 from banger.errors import ConflictError, NotFoundError
 from banger.guest import wire
+from banger.model.vm import VmState
 from banger.testing.app import BangerApp
+from banger.testing.samples import sample_image
 
 MakeLab = Callable[..., BangerApp]
 
@@ -217,3 +219,22 @@ def test_exec_is_refused_for_a_vm_that_does_not_run_or_is_not_there(app: BangerA
     assert caught.value.hint == "banger vm start otter"
     with pytest.raises(NotFoundError):
         app.call("vm.exec.open", {"vm": "beaver", "argv": ["true"]})
+
+
+def test_the_callers_language_goes_along_unless_something_else_sets_it(app: BangerApp) -> None:
+    database = app.services.database
+    database.add_image(sample_image("german", env={"LANG": "de_AT.UTF-8"}))
+    app.call("vm.create", {"name": "otter", "start": False})
+    app.call("vm.create", {"name": "alpen", "image": "german", "start": False})
+    for vm in database.vms():
+        database.update_vm(vm.model_copy(update={"state": VmState.RUNNING}))
+
+    def asked(vm: str, **params: Any) -> tuple[str, str | None]:
+        app.call("vm.exec.open", {"vm": vm, "argv": ["true"], **params})
+        request = list(app.services.streams._tickets.values())[-1].request
+        return request["env"]["LANG"], request.get("lang")
+
+    assert asked("otter") == ("C.UTF-8", None)
+    assert asked("otter", language="de_DE.UTF-8") == ("C.UTF-8", "de_DE.UTF-8")
+    assert asked("otter", language="de_DE.UTF-8", env={"LANG": "C"}) == ("C", None)
+    assert asked("alpen", language="de_DE.UTF-8") == ("de_AT.UTF-8", None)

@@ -88,10 +88,13 @@ def missing_programs(*programs: str) -> list[str]:
 
 
 @contextmanager
-def run_registry(base: Path, *, users: Path | None = None) -> Iterator[str]:
+def run_registry(
+    base: Path, *, users: Path | None = None, certificate: tuple[Path, Path] | None = None
+) -> Iterator[str]:
     """Run Debian's docker-registry on a free loopback port and yield its host:port.
 
     :param users: a file of users and passwords, as htpasswd writes it; without one everybody may do everything.
+    :param certificate: it and its key, for TLS.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -99,7 +102,7 @@ def run_registry(base: Path, *, users: Path | None = None) -> Iterator[str]:
     config = base / "registry.yml"
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {base / 'registry'}}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'{_tls(certificate)}}}\n"
         + (f"auth: {{htpasswd: {{realm: lab, path: {users}}}}}\n" if users else "")
     )
     with open(base / "registry.log", "wb") as log:
@@ -119,6 +122,20 @@ def run_registry(base: Path, *, users: Path | None = None) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _tls(certificate: tuple[Path, Path] | None) -> str:
+    return f", tls: {{certificate: {certificate[0]}, key: {certificate[1]}}}" if certificate else ""
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """Make a certificate for localhost that signs itself, and its key."""
+    names = directory / "cert.pem", directory / "key.pem"
+    line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    extension = ["-addext", "subjectAltName=DNS:localhost"]
+    files = ["-out", names[0], "-keyout", names[1]]
+    subprocess.run([*line.split(), *extension, *files], check=True, capture_output=True, timeout=60)
+    return names
 
 
 def push(layout: Path, where: str, login: str = "") -> None:

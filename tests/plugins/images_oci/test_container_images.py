@@ -13,9 +13,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from registry_lab import Entry, entry, make_layout, make_tar, missing_programs, push, run_registry
+from registry_lab import (
+    Entry,
+    entry,
+    make_certificate,
+    make_layout,
+    make_tar,
+    missing_programs,
+    push,
+    run_registry,
+)
 
 from banger.errors import BangerError, ImageError, NotFoundError, UsageError
+from banger.host.caller import CERTIFICATES, PROXIES
 from banger.host.command import HostCommands
 from banger.model.check import CheckStatus
 from banger.testing.contracts import RecordedProgress
@@ -141,6 +151,15 @@ def test_same_layers_give_the_same_bytes(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+def test_same_layers_run_in_another_way_are_another_image(tmp_path: Path) -> None:
+    uuids = set()
+    for name in ("one", "two"):
+        layout = make_layout(tmp_path / f"layout-{name}", [base_layer()], {"Cmd": [name]})
+        ctx = context(tmp_path, name)
+        uuids.add(ctx.disks.read_uuid(pull_file(str(layout), ctx).rootfs))
+    assert len(uuids) == 2
+
+
 def test_archive_of_a_layout_and_a_file_that_is_not_there(tmp_path: Path) -> None:
     layout = make_layout(tmp_path / "layout", [base_layer()])
     archive = tmp_path / "image.tar"
@@ -172,6 +191,26 @@ def test_pull_from_a_registry_and_again_without_its_layers(tmp_path: Path) -> No
     )
     again = pull_reference(f"{host}/some/image@sha256:{manifest}", context(tmp_path, "again", (host,)))
     assert again.rootfs.exists()
+
+
+def test_pull_with_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = missing_programs("docker-registry", "openssl", "skopeo")
+    if missing:
+        pytest.skip(f"needs the Debian packages {', '.join(missing)}")
+    for name in (*PROXIES, *CERTIFICATES):
+        monkeypatch.delenv(name, raising=False)
+    layout = make_layout(tmp_path / "layout", [base_layer()])
+    certificate, key = make_certificate(tmp_path)
+    with run_registry(tmp_path, certificate=(certificate, key)) as address:
+        host = f"localhost:{address.partition(':')[2]}"
+        push(layout, f"{host}/some/image:v1")
+        with pytest.raises(ImageError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+            pull_reference(f"{host}/some/image:v1", context(tmp_path, "unknown"))
+        assert "SSL_CERT_FILE" in str(caught.value.hint)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with pytest.raises(ImageError, match="cannot be reached"):
+            pull_reference(f"{address}/some/image:v1", context(tmp_path, "other name"))
+        assert pull_reference(f"{host}/some/image:v1", context(tmp_path)).rootfs.exists()
 
 
 HOSTILE: dict[str, list[Entry]] = {
