@@ -86,7 +86,7 @@ OPERATION = [
     ("rm otter", "there is no VM 'otter'", "banger vm list"),
     ("vm cp /etc/hostname otter:", "there is no VM 'otter'", "banger vm list"),
     ("vm cp otter:x /tmp", "there is no VM 'otter'", "banger vm list"),
-    ("vm cp /no/such/file otter:", "/no/such/file: No such file or directory", "ls -l"),
+    ("vm cp /no/such/file otter:", "/no/such/file: No such file or directory", "what is there: ls /no/such"),
     ("image show nothing", "there is no image 'nothing'", "banger image pull NAME"),
     ("image rm nothing", "there is no image 'nothing'", "banger image pull NAME"),
     ("kernel show nothing", "there is no kernel 'nothing'", "banger kernel pull NAME"),
