@@ -12,6 +12,7 @@ import errno
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -51,6 +52,14 @@ _serving: list[Serving] = []
 def find_serving() -> Serving | None:
     """Return what this process serves now."""
     return _serving[0] if _serving else None
+
+
+def wait_serving(seconds: float) -> Serving | None:
+    """Return what this process serves, waiting for a daemon that has only just started; from a worker thread."""
+    deadline = time.monotonic() + seconds
+    while (serving := find_serving()) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return serving
 
 
 async def serve(context: ServiceContext) -> None:
