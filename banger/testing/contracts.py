@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from pydantic import BaseModel
@@ -104,6 +105,8 @@ class _SourceContract:
     unknown = "no-such-reference"
     #: How often the pull is repeated; once where it takes minutes and another test repeats it.
     pulls = 2
+    #: The settings it asks for, by plugin.
+    models: Mapping[str, BaseModel] = MappingProxyType({})
     #: The stage at which the cancellation test stops a pull: one that takes a while.
     cancel_at = ""
 
@@ -123,7 +126,7 @@ class _SourceContract:
             cache = tmp_path / "with space" / "cache"
             staging.mkdir()
             cache.mkdir(exist_ok=True)
-            return RecordedProgress(staging, cache, cancel_at=cancel_at)
+            return RecordedProgress(staging, cache, cancel_at=cancel_at, models=dict(self.models))
 
         return make
 

@@ -96,9 +96,28 @@ def run_registry(
     :param users: a file of users and passwords, as htpasswd writes it; without one everybody may do everything.
     :param certificate: it and its key, for TLS.
     """
+    for attempt in range(3):
+        port = _free_port()
+        process = _start_registry(base, port, users, certificate)
+        try:
+            if _is_up(process, port):
+                yield f"127.0.0.1:{port}"
+                return
+        finally:
+            process.terminate()
+            process.wait(10)
+        assert attempt < 2, (base / "registry.log").read_text()  # somebody else took the port
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def _start_registry(
+    base: Path, port: int, users: Path | None, certificate: tuple[Path, Path] | None
+) -> subprocess.Popen[bytes]:
     config = base / "registry.yml"
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {base / 'registry'}}}}}\n"
@@ -106,22 +125,19 @@ def run_registry(
         + (f"auth: {{htpasswd: {{realm: lab, path: {users}}}}}\n" if users else "")
     )
     with open(base / "registry.log", "wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < deadline, (
-                    base / "registry.log"
-                ).read_text()
-                time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+        return subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
+
+
+def _is_up(process: subprocess.Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + 30
+    while process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return process.poll() is None
+        except OSError:
+            assert time.monotonic() < deadline, "the registry does not answer"
+            time.sleep(0.05)
+    return False
 
 
 def _tls(certificate: tuple[Path, Path] | None) -> str:

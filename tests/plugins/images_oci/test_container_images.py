@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from pydantic import BaseModel
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -28,11 +30,12 @@ from banger.errors import BangerError, ImageError, NotFoundError, UsageError
 from banger.host.caller import CERTIFICATES, PROXIES
 from banger.host.command import HostCommands
 from banger.model.check import CheckStatus
-from banger.testing.contracts import RecordedProgress
+from banger.model.source import ImageSource
+from banger.testing.contracts import ImageSourceContract, RecordedProgress
 from banger_images_oci import banger_register_checks, banger_register_image_sources
 from banger_images_oci.reference import local_name, parse_reference
 from banger_images_oci.settings import Settings
-from banger_images_oci.source import pull_file, pull_reference
+from banger_images_oci.source import name_file, pull_file, pull_reference
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 DIR = tarfile.DIRTYPE
@@ -43,6 +46,16 @@ def context(tmp_path: Path, name: str = "one", insecure: tuple[str, ...] = ()) -
     staging.mkdir()
     cache.mkdir(exist_ok=True)
     return RecordedProgress(staging, cache, models={"images-oci": Settings(insecure=insecure)})
+
+
+class TestLayoutSource(ImageSourceContract):
+    models: ClassVar[dict[str, BaseModel]] = {"images-oci": Settings()}
+    cancel_at = "unpacking"
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> ImageSource:
+        self.reference = str(make_layout(tmp_path / "layout", [base_layer(), upper_layer()], CONFIG))
+        return next(source for source in banger_register_image_sources() if source.scheme == "oci-layout")
 
 
 def base_layer() -> bytes:
@@ -170,6 +183,36 @@ def test_archive_of_a_layout_and_a_file_that_is_not_there(tmp_path: Path) -> Non
     assert [path.name for path in ctx.staging.iterdir()] == ["rootfs.ext4"]
     with pytest.raises(NotFoundError, match="there is no"):
         pull_file(str(tmp_path / "none.tar"), context(tmp_path, "two"))
+
+
+@pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
+def test_archives_that_other_tools_write(tmp_path: Path, kind: str) -> None:
+    if missing := missing_programs("skopeo"):
+        pytest.skip(f"needs the Debian packages {', '.join(missing)}")
+    layout = make_layout(tmp_path / "layout", [base_layer(), upper_layer()], CONFIG)
+    archive = tmp_path / "some image.tar"
+    target = f"{kind}:{archive}" + (":lab/image:v1" if kind == "docker-archive" else "")
+    line = ["skopeo", "--insecure-policy", "copy", "-q", f"oci:{layout}:latest", target]
+    subprocess.run(line, check=True, timeout=60)
+    assert name_file(str(archive)) == "some-image"
+    ctx = context(tmp_path)
+    pulled = pull_file(str(archive), ctx)
+    assert (pulled.user, pulled.workdir, pulled.cmd) == ("7:8", "/srv/app", ("x",))
+    assert "Mode:  04755" in debugfs(pulled.rootfs, "stat /bin/tool")
+    assert [path.name for path in ctx.staging.iterdir()] == ["rootfs.ext4"]
+
+
+def test_an_archive_of_several_images_is_refused(tmp_path: Path) -> None:
+    for number, listed in enumerate(
+        (b"[]", b'[{"Config": "c"}, {}]', b"{}", b"x", b'[{"Config": 7, "Layers": 7}]')
+    ):
+        archive = tmp_path / f"{number}.tar"
+        archive.write_bytes(make_tar([entry("manifest.json", listed), entry("c", b"{}")]))
+        with pytest.raises(ImageError, match="exactly one image"):
+            pull_file(str(archive), context(tmp_path, f"s{number}"))
+    archive.write_bytes(make_tar([entry("unrelated", b"x")]))
+    with pytest.raises(ImageError, match="exactly one image"):
+        pull_file(str(archive), context(tmp_path, "unrelated"))
 
 
 def test_pull_from_a_registry_and_again_without_its_layers(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from banger.errors import ImageError
@@ -56,6 +56,7 @@ def shape(tree: Tree) -> dict[Path, Any]:
     return {path: (node.kind, node.mode, node.mtime) for path, node in tree.walk()}
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.lists(st.tuples(st.sampled_from(["f", "d", "whiteout", "opaque"]), PATHS, PATHS), max_size=8),
@@ -73,6 +74,7 @@ def test_layers_merge_as_the_specification_has_it(layers: list[list[Any]]) -> No
         return
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ENTRIES, max_size=4))
 def test_no_sequence_breaks_the_tree(layers: list[list[Any]]) -> None:
     tree = Tree()
