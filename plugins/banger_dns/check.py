@@ -6,18 +6,20 @@ from pathlib import Path
 
 from banger.api import CheckResult, CheckStatus, Commands, HostError
 from banger_dns.route import Route, find_route
-from banger_dns.server import ADDRESS, Serving, find_serving
+from banger_dns.server import ADDRESS, Serving, wait_serving
 
 #: What the person types; sudo does not look where users install programs.
 INSTALL = 'sudo "$(command -v banger)" dns install'
 #: Seconds for the host's resolver to answer.
 _SECONDS = 3.0
+#: Seconds that the name server of a daemon which has only just started gets to come up.
+_START_SECONDS = 1.0
 _RESOLV, _NSSWITCH = Path("/etc/resolv.conf"), Path("/etc/nsswitch.conf")
 
 
 def check_names(commands: Commands) -> CheckResult:
     """NAME.vm resolves through the system."""
-    serving, route = find_serving(), find_route()
+    serving, route = wait_serving(_START_SECONDS), find_route()
     if serving is None:
         return CheckResult(
             CheckStatus.WARN,

@@ -7,7 +7,10 @@ from pydantic import BaseModel, ConfigDict
 from banger.api import Operation, OperationContext, VmState
 from banger_dns.check import resolves
 from banger_dns.route import find_route
-from banger_dns.server import ADDRESS, find_serving
+from banger_dns.server import ADDRESS, wait_serving
+
+#: Seconds that the name server of a daemon which has only just started gets to come up.
+_START_SECONDS = 5.0
 
 
 class Nothing(BaseModel):
@@ -48,7 +51,8 @@ class DnsStatus(BaseModel):
 
 def status(op: OperationContext, _: Nothing) -> DnsStatus:
     """Report on the name server and on the way to it."""
-    service, serving, route = op.service("dns"), find_serving(), find_route()
+    serving = wait_serving(_START_SECONDS) if op.service("dns").state == "running" else None
+    service, route = op.service("dns"), find_route()
     names = tuple(
         Name(name=f"{vm.name}.vm", address=vm.address)
         for vm in op.services.database.vms()

@@ -12,6 +12,7 @@ import errno
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,6 +21,7 @@ from banger.api import BangerError, NetworkError, RunningVm, ServiceContext
 from banger_dns.answer import QUESTION_LIMIT, answer
 from banger_dns.budget import Budget
 from banger_dns.note import Note, find_note, write_note
+from banger_dns.route import find_route
 
 ADDRESS = "127.0.0.1"
 #: Ports that are tried from the wanted one on.
@@ -52,11 +54,19 @@ def find_serving() -> Serving | None:
     return _serving[0] if _serving else None
 
 
+def wait_serving(seconds: float) -> Serving | None:
+    """Return what this process serves, waiting for a daemon that has only just started; from a worker thread."""
+    deadline = time.monotonic() + seconds
+    while (serving := find_serving()) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return serving
+
+
 async def serve(context: ServiceContext) -> None:
     """Answer questions until cancelled."""
     wanted: int = context.settings().port
     note = find_note(context.directory, os.getuid())
-    udp, tcp, port = open_sockets(_candidates(wanted, note))
+    udp, tcp, port = open_sockets(_candidates(wanted, note, _told()))
     with udp, tcp:
         write_note(context.directory, Note(port, wanted))
         serving = Serving(port, f"{secrets.token_hex(6)}._banger.vm")
@@ -76,10 +86,23 @@ def addresses_of(vms: Iterable[RunningVm]) -> dict[str, str]:
     return {vm.name.lower(): vm.address for vm in vms if vm.address is not None}
 
 
-def _candidates(wanted: int, note: Note | None) -> list[int]:
-    """Return the ports to try: the last one first, because the host may have been told of it."""
+def _told() -> int | None:
+    """Return the port that the host's resolver was told of."""
+    try:
+        route = find_route()
+    except BangerError:  # somebody else's file: doctor says so
+        return None
+    return route.port if route is not None else None
+
+
+def _candidates(wanted: int, note: Note | None, told: int | None) -> list[int]:
+    """Return the ports to try: first the one had before, when the host was told of that very one.
+
+    Not any that it was told of: that may be another user's.
+    """
     ports = range(wanted, min(wanted + _TRIES, 65536))
-    return [note.port, *ports] if note is not None and note.wanted == wanted else list(ports)
+    same = note is not None and note == Note(told or 0, wanted)
+    return [note.port, *ports] if note is not None and same else list(ports)
 
 
 def open_sockets(ports: Iterable[int]) -> tuple[socket.socket, socket.socket, int]:

@@ -76,6 +76,7 @@ def test_a_host_without_a_resolver_of_its_own_is_not_asked(
 
 def test_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_serving", [])
+    monkeypatch.setattr(check, "_START_SECONDS", 0.05)
     commands = resolver()
     found = check.check_names(commands)
     assert (found.status, found.hint, commands.calls) == (CheckStatus.WARN, "banger daemon status", [])

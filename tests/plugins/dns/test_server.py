@@ -12,11 +12,12 @@ import dns.message
 import dns.rcode
 import pytest
 
-from banger.errors import NetworkError
+from banger.errors import ConflictError, NetworkError
 from banger_dns import server
 from banger_dns.answer import QUESTION_LIMIT
 from banger_dns.budget import Budget
 from banger_dns.note import Note, find_note, write_note
+from banger_dns.route import Route
 from tests.plugins.dns.name_server import Context, question, running, values
 
 
@@ -190,16 +191,44 @@ async def test_connections_end_with_the_server(context: Context) -> None:
     writer.close()
 
 
-async def test_a_taken_port_gives_the_next_and_the_next_daemon_the_same(tmp_path: Path, taken: int) -> None:
+async def test_a_taken_port_gives_the_next_which_is_noted(tmp_path: Path, taken: int) -> None:
     async with running(Context(tmp_path, taken)) as serving:
         assert taken < serving.port <= taken + server._TRIES
         assert find_note(tmp_path, os.getuid()) == Note(serving.port, taken)
-        first = serving.port
-    write_note(tmp_path, Note(first, taken))
-    assert server._candidates(taken, Note(first, taken))[0] == first
-    assert server._candidates(taken + 1, Note(first, taken))[0] == taken + 1, "the settings changed"
-    async with running(Context(tmp_path, taken)) as serving:
-        assert serving.port == first
+
+
+async def test_a_port_that_the_host_was_told_of_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server((server.ADDRESS, 0)) as free:
+        port = free.getsockname()[1]
+    write_note(tmp_path, Note(port, 42300))
+    monkeypatch.setattr(server, "find_route", lambda: Route(Path("/etc/x"), port))
+    async with running(Context(tmp_path)) as serving:
+        assert serving.port == port
+
+
+@pytest.mark.parametrize(
+    ("note", "told", "first"),
+    [
+        (Note(42075, 42069), 42075, 42075),
+        (Note(42075, 42069), None, 42069),
+        (Note(42075, 42069), 42069, 42069),
+        (Note(42075, 50000), 42075, 42069),
+        (None, 42075, 42069),
+    ],
+)
+def test_order_of_ports(note: Note | None, told: int | None, first: int) -> None:
+    ports = server._candidates(42069, note, told)
+    assert ports[0] == first and set(range(42069, 42133)) <= set(ports)
+
+
+def test_a_route_that_cannot_be_read_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Route:
+        raise ConflictError("/etc/x cannot be read")
+
+    monkeypatch.setattr(server, "find_route", refuse)
+    assert server._told() is None
 
 
 def test_ports_that_are_all_taken(taken: int) -> None:
@@ -208,7 +237,7 @@ def test_ports_that_are_all_taken(taken: int) -> None:
 
 
 def test_the_last_ports_are_the_last() -> None:
-    assert server._candidates(65535, None) == [65535]
+    assert server._candidates(65535, None, None) == [65535]
 
 
 async def test_nothing_is_imported_before_the_first_question(
