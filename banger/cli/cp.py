@@ -54,6 +54,9 @@ def _parse(text: str) -> _Place:
     if not text:
         raise UsageError("a path is empty", hint="banger vm cp FILE VM:PATH")
     if colon and vm and "/" not in vm:
+        path = (
+            path[2:] if path.startswith("~/") else "" if path == "~" else path
+        )  # a relative path is the home's
         return _Place(vm, path or ".")
     return _Place(None, text)
 

@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
             return LazyGroup(
                 cmd_name,
                 self._groups.get(cmd_name, ()),
-                GROUPS.get(cmd_name, f"commands on {cmd_name}"),
+                _about(cmd_name, self._groups.get(cmd_name, ())),
                 self._group_aliases.get(cmd_name),
             )
         if cmd_name in self._table:
@@ -91,7 +91,7 @@ class LazyGroup(click.Group):
 
     def _members(self) -> list[tuple[str, str]]:
         """Return the names of the members and what each is for; nothing is imported."""
-        rows = [(name, GROUPS.get(name, f"commands on {name}")) for name in self._groups]
+        rows = [(name, _about(name, members)) for name, members in self._groups.items()]
         return [*rows, *((name, command.help) for name, command in self._table.items())]
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -112,6 +112,11 @@ class LazyGroup(click.Group):
         if rows:
             with formatter.section("Also"):
                 formatter.write_dl([(", ".join(names), full) for full, names in rows.items()])
+
+
+def _about(group: str, members: Iterable[Command]) -> str:
+    """Return what a group is for; of a plugin's, what is in it."""
+    return GROUPS.get(group) or ", ".join(member.name for member in members)
 
 
 def _load(command: Command, family: str) -> click.Command:

@@ -52,6 +52,8 @@ def describe_usage(error: click.ClickException) -> UsageError:
     ):
         if message.startswith(theirs):
             message = ours + message.removeprefix(theirs).removesuffix(")")
+    if command.split()[-1] == "run" and "too many" in message:
+        hint = f"a command comes after --, an image after --image: {command} -- COMMAND"
     return UsageError(message[:_SHOWN], hint=getattr(error, "hint", None) or hint)
 
 
@@ -67,6 +69,11 @@ def _unknown_option(error: click.NoSuchOption, context: click.Context | None, hi
     longer = [option for option in known if option.startswith(name)] if len(name) > 3 else []
     close = longer[0] if longer else suggest(name, known)
     said = context.command_path.split()[-1] if context is not None else ""
+    if said == "run" and len(name) == 2:
+        close, hint = (
+            None,
+            f"a command and its options come after --: {hint.removesuffix('--help')}-- COMMAND",
+        )
     habit = (_HABITS.get((said, name)) or _HABITS.get(("", name))) if said in _SAID else None
     return UsageError(
         f"there is no option {name[:80]}",

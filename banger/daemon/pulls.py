@@ -168,7 +168,13 @@ class Catalogue:
         scheme, colon, rest = reference.partition(":")
         if "/" in reference and scheme not in sources and CONTAINERS in sources:
             scheme, colon, rest = CONTAINERS, ":", reference
+        registry = f"docker.io/library/{reference[:80]}" if CONTAINERS in sources else ""
         if colon:
+            if scheme not in sources and registry:
+                raise NotFoundError(
+                    f"there is no {sources.noun} '{scheme[:80]}'",
+                    hint=f"{unknown_hint(scheme, sources, '')}; an image of Docker Hub is {registry}",
+                )
             source = sources.resolve(scheme)
             _default_name(sources, source, rest)
             return source, rest
@@ -184,10 +190,10 @@ class Catalogue:
             return found[0]
         stored = self._services.database.images() if what == "image" else self._services.database.kernels()
         names = {thing.name for thing in stored} | set(table)
-        raise NotFoundError(
-            f"there is no {what} '{reference[:80]}'",
-            hint=unknown_hint(reference, names, f"see: banger {what} list"),
-        )
+        hint = unknown_hint(reference, names, f"see: banger {what} list")
+        if registry and not hint.startswith("did you mean"):
+            hint = f"{hint}; an image of Docker Hub is {registry}"
+        raise NotFoundError(f"there is no {what} '{reference[:80]}'", hint=hint)
 
     def _publish_image(
         self, pull: StagedPull, name: str, source: ImageSource, rest: str, pulled: PulledImage

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from banger.cli.client import Client
 from banger.cli.terminal import open_stream
-from banger.errors import ConflictError, NotFoundError
+from banger.errors import ConflictError, NotFoundError, UsageError
 from banger.sdk.process import CommandFailed, Completed, Process
 
 Event = dict[str, Any]
@@ -147,6 +147,10 @@ class Sandbox:
         cwd: str | None = None,
     ) -> Process:
         """Start a command and return it as it runs."""
+        if not argv or not all(isinstance(word, str) for word in argv):
+            raise UsageError(
+                "a command is words, not a list", hint='box.exec("ls", "-l"), or box.exec(*words)'
+            )
         params: dict[str, Any] = {"vm": self.id, "argv": list(argv), "env": dict(env or {})}
         params |= {key: value for key, value in (("user", user), ("cwd", cwd)) if value is not None}
         answer = self._client.call("vm.exec.open", params)

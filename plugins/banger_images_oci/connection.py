@@ -105,13 +105,13 @@ class Connections:
         raise AssertionError("the last try returns or raises")
 
     def _unreachable(self, url: str, error: Exception) -> ImageError:
-        said = ascii(str(error) or type(error).__name__)[1:121]
+        said = ascii(str(error) or type(error).__name__)[1:-1][:120]
         host, proxy = urlsplit(url).netloc, self._proxy(url)
         through = f" through the proxy {urlsplit(proxy).netloc.rpartition('@')[2]}" if proxy else ""
         hint = "check the name and the network; a registry without TLS: [plugins.images-oci] insecure"
         if _UNTRUSTED in said:
             hint = "SSL_CERT_FILE names a file with the authority that signed it; ca-certificates has the usual ones"
-        return ImageError(f"{ascii(host)[1:101]} cannot be reached{through}: {said}", hint=hint)
+        return ImageError(f"{ascii(host)[1:-1][:100]} cannot be reached{through}: {said}", hint=hint)
 
     def _client(self, url: str) -> httpx.Client:
         proxy = self._proxy(url)

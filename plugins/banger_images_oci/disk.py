@@ -66,7 +66,7 @@ def make_disk(reader: LayerReader, contents: Path, target: Path, uuid: str, ctx:
             raise ImageError(
                 "the image does not fit on the disk that was made for it", hint="this is a fault: report it"
             )
-        raise ImageError(f"debugfs refused: {ascii(said[0])[1:201] if said else done.status}")
+        raise ImageError(f"debugfs refused: {ascii(said[0])[1:-1][:200] if said else done.status}")
     script.unlink()
     _clean_superblock(target, environment, ctx)
 

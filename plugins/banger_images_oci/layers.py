@@ -70,7 +70,9 @@ class LayerReader:
                     forget_members(tar)
                     stream.search_header(True)
         except (tarfile.TarError, ValueError, OverflowError, IndexError, EOFError) as error:
-            raise ImageError(f"the layer is no tar that can be read: {ascii(str(error))[1:81]}") from error
+            raise ImageError(
+                f"the layer is no tar that can be read: {ascii(str(error))[1:-1][:80]}"
+            ) from error
         self.tree.end_layer()
 
     def _take(self, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:

@@ -154,7 +154,7 @@ def _files(archive: Path, ctx: PullContext) -> Iterator[tuple[str, IO[bytes], in
                     stream.search_header(True)
         except (tarfile.TarError, ValueError, OverflowError, IndexError, EOFError) as error:
             raise ImageError(
-                f"{archive.name} is no tar that can be read: {ascii(str(error))[1:81]}"
+                f"{archive.name} is no tar that can be read: {ascii(str(error))[1:-1][:80]}"
             ) from error
 
 

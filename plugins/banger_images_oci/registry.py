@@ -131,7 +131,7 @@ class Registry:
         """Wait before the next try; raise when there is none."""
         self._connections.check()
         if attempt + 1 == TRIES:
-            said = ascii(str(error) or type(error).__name__)[1:81]
+            said = ascii(str(error) or type(error).__name__)[1:-1][:80]
             raise ImageError(
                 f"{self._name} broke off {TRIES} times: {said}", hint="try again later"
             ) from error
@@ -171,7 +171,7 @@ class Registry:
         encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             raise ImageError(
-                f"{self._name} sends content encoded as {ascii(encoding)[1:21]}, which nobody asked for"
+                f"{self._name} sends content encoded as {ascii(encoding)[1:-1][:20]}, which nobody asked for"
             )
 
     def _read(self, answer: httpx.Response, limit: int, what: str) -> bytes:
@@ -245,7 +245,7 @@ class Registry:
         parts = urlsplit(url)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             hint = "give the registry a certificate, or reach it through a loopback port (ssh -L)"
-            raise ImageError(f"no login is sent to {ascii(parts.netloc)[1:101]} without TLS", hint=hint)
+            raise ImageError(f"no login is sent to {ascii(parts.netloc)[1:-1][:100]} without TLS", hint=hint)
 
     def _refused(self, status: int) -> ImageError | NotFoundError:
         if status == 404:

@@ -72,7 +72,10 @@ def check_free(forward: HostForward) -> None:
         except OSError as error:
             where = f"{forward.host_address}:{forward.host_port}"
             why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be bound: {error.strerror}"
-            raise NetworkError(f"{where} {why}", hint="publish another port: --publish HOST:GUEST") from error
+            raise NetworkError(
+                f"{where} {why}",
+                hint="publish another: --publish HOST:GUEST, or banger vm set VM --unpublish GUEST --publish HOST:GUEST",
+            ) from error
 
 
 def mac_of(vm_id: str) -> str:

@@ -187,7 +187,7 @@ def list_plugins(op: OperationContext, _: Nothing) -> PluginList:
             version=loaded.found.version,
             builtin=loaded.found.builtin,
             state="loaded",
-            summary=(loaded.module.__doc__ or "").strip().partition("\n")[0],
+            summary=(loaded.module.__doc__ or "").strip().partition("\n")[0].replace("``", ""),
         )
         for loaded in plugins.loaded.values()
     ]

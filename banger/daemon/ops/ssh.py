@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
 from banger.daemon.ops.stream import StreamToken
+from banger.daemon.ops.vm import check_runs
 from banger.daemon.services import Services
 from banger.daemon.starts import vm_paths
-from banger.errors import ConflictError
 from banger.host.ssh import SshFiles, find_ssh_files, make_key, public_key
 from banger.model.command import Operation
-from banger.model.vm import Vm, VmState
+from banger.model.vm import Vm
 
 #: In the guest, on a tmpfs.
 _DIRECTORY = "/run/banger/ssh"
@@ -151,8 +151,7 @@ def ssh_files(services: Services) -> SshFiles:
 
 def _running(services: Services, reference: str) -> Vm:
     vm = resolve_vm(services, reference)
-    if vm.state is not VmState.RUNNING:
-        raise ConflictError(f"'{vm.name}' is {vm.state}, not running", hint=f"banger vm start {vm.name}")
+    check_runs(services, vm)
     return vm
 
 
