@@ -74,7 +74,7 @@ def check_free(forward: HostForward) -> None:
             why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be bound: {error.strerror}"
             raise NetworkError(
                 f"{where} {why}",
-                hint="publish another: --publish HOST:GUEST, or banger vm set VM --unpublish GUEST --publish HOST:GUEST",
+                hint="publish another: --publish HOST:GUEST; for a VM that is there: banger vm set --help",
             ) from error
 
 
