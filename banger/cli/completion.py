@@ -98,13 +98,19 @@ _LIVE = {
 }
 
 
+#: Parameters that name a file or a directory of this host.
+_PATHS = ("env_file", "output", "path")
+
+
 def add_live_names(command: click.Command, family: str) -> None:
-    """Let the parameters of a command that take any text complete to what the daemon knows.
+    """Let the parameters of a command that take any text complete to what the daemon knows, or to files.
 
     :param family: the first word of the command's full name.
     """
     for parameter in command.params:
-        if type(parameter.type) is StringParamType:
+        if type(parameter.type) is StringParamType and parameter.name in _PATHS:
+            parameter.type = click.Path()
+        elif type(parameter.type) is StringParamType:
             kind = _LIVE.get((family, parameter.name or ""), _LIVE.get(("*", parameter.name or "")))
             is_new = isinstance(parameter, click.Option) and parameter.name == "name"
             if kind is not None and not is_new:

@@ -98,9 +98,10 @@ class LazyGroup(click.Group):
         """Return the members that begin like this, from the table: click would import each of them."""
         from click.shell_completion import CompletionItem
 
-        members = [
-            CompletionItem(name, help=what) for name, what in self._members() if name.startswith(incomplete)
-        ]
+        rows = self._members()
+        if incomplete:  # a short form is offered to those who have begun to type it
+            rows += [(alias, command.help) for alias, command in self._aliases.items()]
+        members = [CompletionItem(name, help=what) for name, what in rows if name.startswith(incomplete)]
         return [*members, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

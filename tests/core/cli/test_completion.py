@@ -53,8 +53,18 @@ def test_words_of_the_command_line(tab: Tab) -> None:
     assert not {"ls", "rm", "shell"} & set(everything)
     assert tab("banger vm sho") == ["show"]
     assert tab("banger vm nothing") == []
+    assert "run" in tab("banger ru") and "shell" in tab("banger she")
     assert "--json" in tab("banger vm list --")
     assert tab("banger vm run --accel ") == ["auto", "kvm", "tcg"]
+
+
+def test_files_of_this_host(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_BANGER_COMPLETE", "bash_complete")
+    for line in ("vm exec --env-file se", "vm run ./pr", "vm cp no"):
+        words = ["banger", *line.split(" ")]
+        monkeypatch.setenv("COMP_WORDS", "\n".join(words))
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        assert run_cli().stdout.splitlines() == [f"file,{words[-1]}"], line
 
 
 @pytest.mark.parametrize("command", ["show", "start", "stop", "kill", "delete", "logs", "exec"])
