@@ -93,7 +93,7 @@ def _plan_exec(choices: MutableMapping[str, Any]) -> Callable[[Client, str], Pla
     return work
 
 
-vm_run = Extension((click.Argument(["path"], required=False), *SOURCE), _plan_run)
+vm_run = Extension((click.Argument(["path"], required=False, type=click.Path()), *SOURCE), _plan_run)
 vm_exec = Extension(
     (
         click.Option(["--guest-path"], help="directory to run in [the workspace, where there is one]"),
