@@ -176,7 +176,7 @@ def rename(vm: str, name: str, as_json: bool) -> None:
 @click.option(
     "--for",
     "until",
-    type=click.Choice(["agent", "system", "running", "stopped"]),
+    type=click.Choice(["agent", "system", "ssh", "running", "stopped"]),
     default="system",
     show_default=True,
     help="what to wait for",
@@ -186,7 +186,7 @@ def rename(vm: str, name: str, as_json: bool) -> None:
 )
 @json_option
 def wait(vm: str, until: str, timeout: float, as_json: bool) -> None:
-    """Wait until a VM runs commands, has its services up, or is stopped."""
+    """Wait until a VM runs commands, has its services up, lets you in over ssh, or is stopped."""
     detail = run_operation("vm.wait", {"vm": vm, "until": until, "timeout": timeout})
     if as_json:
         print_json(detail)

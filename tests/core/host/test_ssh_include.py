@@ -11,7 +11,6 @@ import pytest
 
 from banger.config.paths import find_paths
 from banger.errors import HostError
-from banger.host.command import HostCommands
 from banger.host.ssh import find_ssh_files
 from banger.host.ssh_include import find_home, include_line, install, is_installed, passwd_home, uninstall
 
@@ -145,7 +144,7 @@ def test_openssh_finds_our_state_through_the_users_file(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a state"))
     files = find_ssh_files(find_paths())
-    files.prepare(HostCommands())
+    files.prepare()
     assert files.config.stat().st_mode & 0o777 == 0o600
     user_config = tmp_path / "config"
     user_config.write_text("User me\nHost other\n  Port 7\n")
