@@ -61,7 +61,7 @@ static void read_command(int pid, char *out) {
     struct buffer text = {0};
     snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
     buffer_read_file(&text, path, COMMAND_BYTES - 1);
-    size_t len = text.len;
+    size_t len = text.len < COMMAND_BYTES ? text.len : COMMAND_BYTES - 1;
     const char *bytes = (const char *)buffer_front(&text);
     while (len > 0 && !bytes[len - 1]) len--;
     for (size_t i = 0; i < len; i++) out[i] = bytes[i] ? bytes[i] : ' ';
