@@ -23,6 +23,7 @@ from banger_authorities.settings import Settings
 
 [STEP] = banger_authorities.banger_register_start_steps()
 SCRIPT = files("banger_authorities").joinpath("install.sh").read_text()
+LOCAL = "usr/local/share/ca-certificates"
 BEGIN = "-----BEGIN CERTIFICATE-----"
 
 
@@ -132,12 +133,16 @@ class Image:
     def __init__(self, root: Path, tool: str | None) -> None:
         self.root = root
         (root / "bin").mkdir(parents=True)
-        for name in ("cat", "mkdir", "rm", "sed"):
+        for name in ("cat", "grep", "ln", "mkdir", "rm", "sed"):
             (root / "bin" / name).symlink_to(shutil.which(name) or name)
+        self.add("openssl", 'echo "0a1b2c3d"')
         if tool is not None:
-            program = root / "bin" / tool
-            program.write_text(f"#!/bin/sh\necho called >>{root}/calls\n")
-            program.chmod(0o755)
+            self.add(tool, f"echo called >>{root}/calls")
+
+    def add(self, name: str, script: str) -> None:
+        program = self.root / "bin" / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
 
     def install(self, certificates: str) -> None:
         script = re.sub(r"(?<![\w/])/(usr/local/share|etc|var)/", rf"{self.root}/\1/", SCRIPT)
@@ -146,17 +151,44 @@ class Image:
 
     @property
     def calls(self) -> int:
-        return (self.root / "calls").read_text().count("called")
+        path = self.root / "calls"
+        return path.read_text().count("called") if path.exists() else 0
+
+
+def test_on_debian_what_its_tool_would_do_is_done_at_once(tmp_path: Path, pair: tuple[str, str]) -> None:
+    image = Image(tmp_path / "root", "update-ca-certificates")
+    bundle, place = (image.root / name for name in ("etc/ssl/certs/ca-certificates.crt", LOCAL))
+    bundle.parent.mkdir(parents=True)
+    bundle.write_text("# theirs\n")
+    (bundle.parent / "0a1b2c3d.0").symlink_to("theirs.pem")
+    (bundle.parent / "theirs.pem").touch()
+    image.install("".join(pair))
+    assert [(place / f"banger-{number}.crt").read_text() for number in (1, 2)] == list(pair)
+    assert bundle.read_text() == f"# theirs\n# banger: authorities\n{''.join(pair)}"
+    assert [(bundle.parent / f"0a1b2c3d.{number}").read_text() for number in (1, 2)] == list(pair)
+    image.install(pair[1])
+    assert bundle.read_text() == f"# theirs\n# banger: authorities\n{pair[1]}"
+    image.install("")
+    assert bundle.read_text() == "# theirs\n" and image.calls == 0
+    assert sorted(os.listdir(bundle.parent)) == ["0a1b2c3d.0", "ca-certificates.crt", "theirs.pem"]
+
+
+def test_on_debian_its_tool_takes_out_what_it_put_in(tmp_path: Path, pair: tuple[str, str]) -> None:
+    image = Image(tmp_path / "root", "update-ca-certificates")
+    image.install(pair[0])
+    bundle = image.root / "etc/ssl/certs/ca-certificates.crt"
+    bundle.write_text(f"# as it writes it\n{pair[0]}")
+    image.install("")
+    assert image.calls == 1 and os.listdir(image.root / LOCAL) == []
 
 
 @pytest.mark.parametrize(
     ("tool", "folder", "extension", "there"),
     [
-        ("update-ca-certificates", "usr/local/share/ca-certificates", "crt", None),
         ("update-ca-trust", "etc/pki/ca-trust/source/anchors", "pem", "etc/pki/ca-trust/source/anchors"),
         ("update-ca-trust", "etc/ca-certificates/trust-source/anchors", "crt", None),
     ],
-    ids=["debian", "fedora", "arch"],
+    ids=["fedora", "arch"],
 )
 def test_the_distribution_s_own_tool_is_used(
     tmp_path: Path, pair: tuple[str, str], tool: str, folder: str, extension: str, there: str | None
