@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from vmring import Home, until
 
 #: Appends numbered lines and fsyncs each, as a data base does with its log, and says how far it is.

@@ -97,7 +97,7 @@ CONFIG = {
 
 def debugfs(image: Path, request: str) -> str:
     return subprocess.run(
-        ["debugfs", "-R", request, image], capture_output=True, text=True, check=True
+        [tool("debugfs"), "-R", request, image], capture_output=True, text=True, check=True
     ).stdout
 
 
@@ -133,7 +133,7 @@ def test_layers_become_one_disk(tmp_path: Path) -> None:
     pulled = pull_file(str(layout), context(tmp_path))
     assert (pulled.env, pulled.user, pulled.workdir) == ({"A": "b=c"}, "7:8", "/srv/app")
     assert (pulled.entrypoint, pulled.cmd) == (("/bin/tool",), ("x",))
-    subprocess.run(["e2fsck", "-fn", pulled.rootfs], check=True, capture_output=True)
+    subprocess.run([tool("e2fsck"), "-fn", pulled.rootfs], check=True, capture_output=True)
     tool = debugfs(pulled.rootfs, "stat /bin/tool")
     assert "Mode:  04755" in tool and "User:     7   Group: 100000" in tool and "Links: 2" in tool
     assert int(tool.split("Blockcount: ")[1].split()[0]) < 100
