@@ -24,6 +24,7 @@ from registry_lab import (
     missing_programs,
     push,
     run_registry,
+    tool,
 )
 
 from banger.errors import BangerError, ImageError, NotFoundError, UsageError

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from registry_lab import entry, make_layout, make_tar
+from registry_lab import entry, make_layout, make_tar, tool
 
 from banger.errors import BangerError, ImageError
 from banger.testing.contracts import RecordedProgress
