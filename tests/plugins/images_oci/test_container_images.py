@@ -135,8 +135,8 @@ def test_layers_become_one_disk(tmp_path: Path) -> None:
     assert (pulled.env, pulled.user, pulled.workdir) == ({"A": "b=c"}, "7:8", "/srv/app")
     assert (pulled.entrypoint, pulled.cmd) == (("/bin/tool",), ("x",))
     subprocess.run([tool("e2fsck"), "-fn", pulled.rootfs], check=True, capture_output=True)
-    tool = debugfs(pulled.rootfs, "stat /bin/tool")
-    assert "Mode:  04755" in tool and "User:     7   Group: 100000" in tool and "Links: 2" in tool
+    binary = debugfs(pulled.rootfs, "stat /bin/tool")
+    assert "Mode:  04755" in binary and "User:     7   Group: 100000" in binary and "Links: 2" in binary
     assert int(tool.split("Blockcount: ")[1].split()[0]) < 100
     assert debugfs(pulled.rootfs, "stat /bin/again").splitlines()[0] == tool.splitlines()[0]
     assert 'Fast link dest: "../bin/tool"' in debugfs(pulled.rootfs, "stat /bin/link")
