@@ -137,8 +137,8 @@ def test_layers_become_one_disk(tmp_path: Path) -> None:
     subprocess.run([tool("e2fsck"), "-fn", pulled.rootfs], check=True, capture_output=True)
     binary = debugfs(pulled.rootfs, "stat /bin/tool")
     assert "Mode:  04755" in binary and "User:     7   Group: 100000" in binary and "Links: 2" in binary
-    assert int(tool.split("Blockcount: ")[1].split()[0]) < 100
-    assert debugfs(pulled.rootfs, "stat /bin/again").splitlines()[0] == tool.splitlines()[0]
+    assert int(binary.split("Blockcount: ")[1].split()[0]) < 100
+    assert debugfs(pulled.rootfs, "stat /bin/again").splitlines()[0] == binary.splitlines()[0]
     assert 'Fast link dest: "../bin/tool"' in debugfs(pulled.rootfs, "stat /bin/link")
     shown = debugfs(pulled.rootfs, "ea_get -x /bin/ping security.capability").split("=")[-1]
     assert bytes.fromhex(shown.strip().strip('"')) == CAPABILITY
