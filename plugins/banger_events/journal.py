@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def _older(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
 
-def _read_file(path: Path, *, follow: bool) -> Iterator[dict[str, Any]]:
+def _read_file(path: Path, *, follow: bool) -> Generator[dict[str, Any], None, bool]:
     """Yield a file's events until another takes its place; true when one did."""
     while not path.exists():
         if not follow:
