@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from vmring import Home
+from vmring import Home, finish, until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "images_oci"))
 
@@ -96,3 +98,47 @@ def test_busybox_from_a_registry(alone: Home, tmp_path: Path) -> None:
     assert [
         image["name"] for image in alone.ok("image", "list", "--json").json if "box" in image["name"]
     ] == ["box-v1"]
+
+
+#: Seconds after a pull has begun to write, at which its daemon is killed; whatever it did by then, the same is true.
+_MOMENTS = (0.0, 0.2, 0.6)
+
+
+def _check_store(home: Home, name: str) -> bool:
+    """Tell whether an image is there; it is whole then, and nothing else is."""
+    images = home.ok("image", "list", "--json").json
+    assert home.leftovers() == []
+    kept = {image["digest"].removeprefix("sha256:")[:32] for image in images}
+    assert {path.name for path in (home.state / "images").iterdir()} == kept
+    for image in images:
+        if image["name"] == name:
+            disk = home.state / "images" / image["digest"].removeprefix("sha256:")[:32] / "rootfs.ext4"
+            subprocess.run(["e2fsck", "-fn", disk], check=True, capture_output=True, timeout=60)
+            return True
+    return False
+
+
+def test_a_daemon_that_is_killed_while_it_pulls_leaves_nothing(alone: Home, tmp_path: Path) -> None:
+    if missing := missing_programs("docker-registry", "skopeo"):
+        pytest.skip(f"needs the Debian packages {', '.join(missing)}")
+    layers = [
+        make_tar([entry(f"noise/{layer}", random.Random(layer).randbytes(12 << 20))]) for layer in range(3)
+    ]
+    with run_registry(tmp_path) as host:
+        push(make_layout(tmp_path / "big", layers), f"{host}/lab/big:v1")
+        for moment in _MOMENTS:
+            alone.daemon_pid()
+            pull = alone.start("image", "pull", f"{host}/lab/big:v1")
+            staging = alone.state / "staging"
+            until(
+                lambda pull=pull, staging=staging: pull.poll() is not None or any(staging.glob("*/*")),
+                60,
+                "the pull did not begin",
+            )
+            time.sleep(moment)
+            alone.kill_daemon()
+            finish(pull)
+            if _check_store(alone, "big-v1"):
+                alone.ok("image", "delete", "big-v1")
+        alone.ok("image", "pull", f"{host}/lab/big:v1")
+    assert _check_store(alone, "big-v1")
