@@ -68,16 +68,20 @@ def test_a_static_program_is_all_an_image_needs(alone: Home, tmp_path: Path) -> 
         "Entrypoint": ["/app/hello", "a b"],
         "Cmd": ["c"],
     }
+    if missing := missing_programs("docker-registry", "skopeo"):
+        pytest.skip(f"needs the Debian packages {', '.join(missing)}")
     layout = make_layout(tmp_path / "static", [_static_layer(tmp_path)], config)
-    result = alone("vm", "run", "--rm", "--image", f"oci-layout:{layout}")
+    with run_registry(tmp_path) as host:
+        push(layout, f"{host}/lab/static:v1")
+        result = alone("vm", "run", "--rm", "--image", f"{host}/lab/static:v1")
     assert result.text == "1 65532 65533 /work hello a b c"
     assert result.status == 7
     alone.assert_clean()
     again = layout.rename(tmp_path / "again")
     result = alone.ok("vm", "create", "--no-start", "--name", "second", "--image", f"oci-layout:{again}")
-    assert "it is the same as static, which is here" in result.err
+    assert "it is the same as static-v1, which is here" in result.err
     alone.ok("vm", "delete", "second")
-    assert alone.ok("image", "show", "static", "--json").json["image"]["user"] == "65532:65533"
+    assert alone.ok("image", "show", "static-v1", "--json").json["image"]["user"] == "65532:65533"
 
 
 def test_busybox_from_a_registry(alone: Home, tmp_path: Path) -> None:
@@ -98,6 +102,27 @@ def test_busybox_from_a_registry(alone: Home, tmp_path: Path) -> None:
     assert [
         image["name"] for image in alone.ok("image", "list", "--json").json if "box" in image["name"]
     ] == ["box-v1"]
+
+
+def test_init_says_which(alone: Home, tmp_path: Path) -> None:
+    if missing := missing_programs("busybox"):
+        pytest.skip(f"needs the Debian packages {', '.join(missing)}")
+    inittab = b"::sysinit:/bin/busybox touch /run/began\n::shutdown:/bin/busybox touch /srv/ended\n"
+    own = [
+        entry("sbin/init", kind=_LINK, linkname="../bin/busybox"),
+        entry("sbin/poweroff", kind=_LINK, linkname="../bin/busybox"),
+        entry("etc/inittab", inittab),
+    ]
+    layout = make_layout(tmp_path / "own", [*_busybox_layers(), make_tar(own)])
+    alone.ok("vm", "create", "--name", "own", "--image", f"oci-layout:{layout}")
+    until(lambda: alone.exec("own", "ls", "/run/began").status == 0, 60, "busybox's init did nothing")
+    assert alone.sh("own", "cat /proc/1/cmdline").rstrip("\0") == "init"
+    assert alone.ok("vm", "stop", "own").err.count("\n") <= 1
+    alone.ok("vm", "start", "own")
+    assert alone.sh("own", "ls /srv/ended") == "/srv/ended"
+    alone.ok("vm", "delete", "own")
+    line = ("vm", "run", "--rm", "--init", "agent", "--image", "own", "--", "cat", "/proc/1/comm")
+    assert alone.ok(*line).text == "banger-agent"
 
 
 #: Seconds after a pull has begun to write, at which its daemon is killed; whatever it did by then, the same is true.
