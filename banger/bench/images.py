@@ -28,6 +28,8 @@ _PROGRAMS = {
 }
 _NAME = "bench-image"
 _START = 30.0
+#: Seconds that one step gets, whatever the image's size and the machine's other work.
+_LIMIT = 3600.0
 
 
 def measure_pulls(rounds: int, mebibytes: int) -> list[Target]:
@@ -70,10 +72,13 @@ def _with_tools(work: Path, image: str, mebibytes: int) -> float:
         took = _skopeo("--src-tls-verify=false", f"docker://{image}", f"oci:{work}/layout:latest")
         rootless = ["--rootless"] if os.geteuid() != 0 else []
         took += run_timed(
-            ["umoci", "unpack", *rootless, "--image", f"{work}/layout:latest", f"{work}/unpacked"]
+            ["umoci", "unpack", *rootless, "--image", f"{work}/layout:latest", f"{work}/unpacked"],
+            limit=_LIMIT,
         )
         size = f"{mebibytes * 3 // 2 + 96}M"
-        took += run_timed(["mkfs.ext4", "-q", "-d", f"{work}/unpacked/rootfs", f"{work}/rootfs.ext4", size])
+        took += run_timed(
+            ["mkfs.ext4", "-q", "-d", f"{work}/unpacked/rootfs", f"{work}/rootfs.ext4", size], limit=_LIMIT
+        )
     finally:
         shutil.rmtree(work)
         os.sync()
@@ -90,7 +95,7 @@ def _with_banger(home: _Home, image: str, growth: list[float]) -> float:
 
 
 def _skopeo(*arguments: str) -> float:
-    return run_timed(["skopeo", "--insecure-policy", "copy", "-q", *arguments])
+    return run_timed(["skopeo", "--insecure-policy", "copy", "-q", *arguments], limit=_LIMIT)
 
 
 class _Home:
@@ -103,7 +108,7 @@ class _Home:
 
     def run(self, *arguments: str) -> float:
         """Run the command line and return the seconds that took."""
-        return run_timed([*program(), *arguments], self._environment)
+        return run_timed([*program(), *arguments], self._environment, _LIMIT)
 
     @contextmanager
     def watch_memory(self, growth: list[float]) -> Iterator[None]:
