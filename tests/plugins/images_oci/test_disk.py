@@ -116,7 +116,7 @@ def test_what_inodes_say(tmp_path: Path) -> None:
         int(number) % 2**32 for number in late.split("User:")[1].split()[:3:2]
     )  # some print a sign
     assert (owner, group) == (70_000, 2**31) and "Mode:  06711" in late
-    assert "-- Tue Jan 19 03:14:13 2038" in late
+    assert "mtime: 0x80000005:00000001" in late  # 2038, as kernels read it; programs differ
     assert b"Device major/minor number: 01:03" in shown(image, "stat /null")
     assert b"(New-style) Device major/minor number: 259:70000" in shown(image, "stat /wide")
     assert b"Fast link dest" in shown(image, "stat /link")
