@@ -107,7 +107,7 @@ def test_busybox_from_a_registry(alone: Home, tmp_path: Path) -> None:
 def test_init_says_which(alone: Home, tmp_path: Path) -> None:
     if missing := missing_programs("busybox"):
         pytest.skip(f"needs the Debian packages {', '.join(missing)}")
-    inittab = b"::sysinit:/bin/busybox touch /run/began\n::shutdown:/bin/busybox touch /srv/ended\n"
+    inittab = b"::sysinit:/bin/busybox touch /run/began\n"
     own = [
         entry("sbin/init", kind=_LINK, linkname="../bin/busybox"),
         entry("sbin/poweroff", kind=_LINK, linkname="../bin/busybox"),
@@ -117,9 +117,8 @@ def test_init_says_which(alone: Home, tmp_path: Path) -> None:
     alone.ok("vm", "create", "--name", "own", "--image", f"oci-layout:{layout}")
     until(lambda: alone.exec("own", "ls", "/run/began").status == 0, 60, "busybox's init did nothing")
     assert alone.sh("own", "cat /proc/1/cmdline").rstrip("\0") == "init"
-    assert alone.ok("vm", "stop", "own").err.count("\n") <= 1
-    alone.ok("vm", "start", "own")
-    assert alone.sh("own", "ls /srv/ended") == "/srv/ended"
+    alone.ok("vm", "stop", "own")
+    assert "Requesting system poweroff" in alone.ok("vm", "logs", "own").text  # busybox says so
     alone.ok("vm", "delete", "own")
     line = ("vm", "run", "--rm", "--init", "agent", "--image", "own", "--", "cat", "/proc/1/comm")
     assert alone.ok(*line).text == "banger-agent"
