@@ -13,7 +13,7 @@ export DEBIAN_FRONTEND=noninteractive
 printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
 apt-get update
-apt-get install -y --no-install-recommends systemd systemd-sysv dbus openssh-server
+apt-get install -y --no-install-recommends systemd systemd-sysv udev kmod dbus openssh-server
 rm -f /usr/sbin/policy-rc.d
 apt-get clean
 """

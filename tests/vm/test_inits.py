@@ -16,7 +16,7 @@ from registry_lab import make_layout, missing_programs, push, run_registry
 pytestmark = [pytest.mark.golden, pytest.mark.timeout(1800)]
 
 #: What ``--init provisioned`` installs, and where it lies in the image: a repository without a network.
-_PACKAGES = "systemd systemd-sysv dbus openssh-server"
+_PACKAGES = "systemd systemd-sysv udev kmod dbus openssh-server"
 _FETCH = f'chroot "$1" apt-get install -y -q --download-only --no-install-recommends {_PACKAGES}'
 _MAKE_REPOSITORY = """
 set -eu
