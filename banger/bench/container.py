@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 #: Bytes that the files are pieces of; they pack to about 40 %, as programs and texts do.
-_POOL = 8 << 20
+_POOL = 2 << 20
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TYPE = "application/vnd.oci.image"
 #: Folder, share of the whole in per cent and bytes of a file on average.

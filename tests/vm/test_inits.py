@@ -64,6 +64,7 @@ def test_another_init_boots_runs_commands_and_stops(
     until(lambda: alone.exec(name, "sh", "-c", ready).status == 0, 120, f"{name} did not get there")
     assert alone.sh(name, "cat /proc/1/comm") == init
     assert alone.sh(name, "id -u; hostname; echo unsynced >/etc/kept") == f"0\n{name}"
+    assert int(alone.sh(name, "df -m --output=size / | tail -n 1")) > 7000  # it has grown to its disk
     stopped = alone.ok("vm", "stop", name)
     assert "did not" not in stopped.err, stopped.err
     alone.ok("vm", "start", name)
