@@ -33,9 +33,8 @@ PACKAGES = {
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
     "resize2fs": "e2fsprogs",
-    "tune2fs": "e2fsprogs",
-    "ssh-keygen": "openssh-client",
     "systemctl": "systemd",
+    "tune2fs": "e2fsprogs",
     "unshare": "util-linux",
 }
 

@@ -69,8 +69,11 @@ def _read_both(process: subprocess.Popen[bytes]) -> tuple[float, float]:
 
 
 def test_two_seconds_of_the_guest_are_two_of_the_host(banger: Home, vm: str) -> None:
-    rates = [_rate(banger, vm) for _ in range(3)]
-    assert 0.9 < sorted(rates)[1] < 1.1, rates
+    rates: list[float] = []
+    # a wrong frequency shows in every rate; a host that is itself held up for a moment spoils only some
+    while not any(0.9 < rate < 1.1 for rate in rates):
+        assert len(rates) < 6, rates
+        rates.append(_rate(banger, vm))
 
 
 def test_the_kernel_is_told_the_tsc_or_has_a_timer_to_measure_it(banger: Home, vm: str) -> None:

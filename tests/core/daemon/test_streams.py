@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from banger.cli.terminal import open_stream
+from banger.daemon.streams import Streams
 from banger.errors import ConflictError, NotFoundError
 from banger.guest import wire
 from banger.model.vm import VmState
@@ -221,7 +222,17 @@ def test_exec_is_refused_for_a_vm_that_does_not_run_or_is_not_there(app: BangerA
         app.call("vm.exec.open", {"vm": "beaver", "argv": ["true"]})
 
 
-def test_the_callers_language_goes_along_unless_something_else_sets_it(app: BangerApp) -> None:
+def test_the_callers_language_goes_along_unless_something_else_sets_it(
+    app: BangerApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[dict[str, Any]] = []
+    issue_request = Streams.issue_request
+
+    def note(self: Streams, vm_id: str, socket: Any, name: str, request: dict[str, Any]) -> str:
+        requests.append(dict(request))
+        return issue_request(self, vm_id, socket, name, request)
+
+    monkeypatch.setattr(Streams, "issue_request", note)
     database = app.services.database
     database.add_image(sample_image("german", env={"LANG": "de_AT.UTF-8"}))
     app.call("vm.create", {"name": "otter", "start": False})
@@ -231,8 +242,7 @@ def test_the_callers_language_goes_along_unless_something_else_sets_it(app: Bang
 
     def asked(vm: str, **params: Any) -> tuple[str, str | None]:
         app.call("vm.exec.open", {"vm": vm, "argv": ["true"], **params})
-        request = list(app.services.streams._tickets.values())[-1].request
-        return request["env"]["LANG"], request.get("lang")
+        return requests[-1]["env"]["LANG"], requests[-1].get("lang")
 
     assert asked("otter") == ("C.UTF-8", None)
     assert asked("otter", language="de_DE.UTF-8") == ("C.UTF-8", "de_DE.UTF-8")

@@ -112,3 +112,4 @@ class TestWithLittleMemory:
         assert list_tree(tmp_path / "with space") == [str(tmp_path / "with space" / "tmp")]
 
     make_context = ImageSourceContract.make_context
+    models = ImageSourceContract.models
