@@ -26,10 +26,15 @@ def image_pull(reference: str, name: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("reference", metavar="NAME|SCHEME:REFERENCE")
 @click.option("--name", help="what to call it here")
+@click.option("--force", is_flag=True, help="get it again though it is here")
 @json_option
-def kernel_pull(reference: str, name: str | None, as_json: bool) -> None:
-    """Get a kernel, for example debian-bookworm or debian:trixie."""
-    kernel = run_operation("kernel.pull", _named(reference, name))["kernel"]
+def kernel_pull(reference: str, name: str | None, force: bool, as_json: bool) -> None:
+    """Get a kernel, for example debian-bookworm or debian:trixie.
+
+    With --force a newer one takes the name; VMs keep the kernel they were made with.
+    """
+    params = {**_named(reference, name), **({"force": True} if force else {})}
+    kernel = run_operation("kernel.pull", params)["kernel"]
     _pulled(kernel, as_json)
 
 
@@ -53,10 +58,14 @@ def image_list(as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--available", is_flag=True, help="list what can be pulled, and whether it is here")
 @json_option
-def kernel_list(as_json: bool) -> None:
+def kernel_list(available: bool, as_json: bool) -> None:
     """List the kernels here, and those that can be had by name."""
     answer = Client().call("kernel.list")
+    if available:
+        _list_offers(answer["offers"], as_json)
+        return
     _list(answer["kernels"], answer["available"], as_json, "kernel")
 
 
@@ -81,6 +90,22 @@ def _list(things: list[dict[str, Any]], available: list[str], as_json: bool, wha
     rest = [name for name in available if name not in {thing["name"] for thing in things}]
     if rest:
         say(f"can be pulled: {', '.join(rest)} (banger {what} pull NAME)")
+
+
+def _list_offers(offers: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(offers)
+        return
+    rows = (
+        (
+            offer["name"],
+            offer["state"],
+            format_bytes(offer["bytes"]) if offer["bytes"] is not None else "-",
+            offer["reference"],
+        )
+        for offer in offers
+    )
+    print_table(("NAME", "STATE", "SIZE", "SOURCE"), rows)
 
 
 @click.command()
