@@ -124,6 +124,10 @@ def kernel_show(name: str, as_json: bool) -> None:
     _show(Client().call("kernel.show", {"name": name}), "kernel", as_json)
 
 
+#: Members of a record that only programs have use for.
+_NOT_FOR_PEOPLE = ("mtime_ns",)
+
+
 def _show(answer: dict[str, Any], what: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
@@ -133,12 +137,14 @@ def _show(answer: dict[str, Any], what: str, as_json: bool) -> None:
     pairs = [
         (sizes.get(key, key.replace("_", " ")), format_bytes(value) if key in sizes else _text(value))
         for key, value in thing.items()
-        if value not in (None, {}, [], "")
+        if value not in (None, {}, [], "") and key not in _NOT_FOR_PEOPLE
     ]
     print_pairs([*pairs, ("used by", ", ".join(answer["used_by"]))])
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         value = [f"{key}={inner}" for key, inner in value.items()]
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,8 @@ _MACHINES = {62: "x86_64", 183: "aarch64"}
 _BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,63}) \(")
 _RELEASE = re.compile(rb"\d[\w.+~-]{0,63}")
 _PIECE = 1 << 20
+#: Bytes that a block of lz4's legacy frame holds at most.
+_LZ4_BLOCK = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,7 @@ def _unpack(payload: bytes) -> Iterator[bytes]:
     for magic, unpack in _UNPACKERS:
         if payload.startswith(magic):
             return unpack(payload)
-    names = {b"\x02\x21\x4c\x18": "lz4", b"\x89LZO": "lzo"}
-    name = next((name for magic, name in names.items() if payload.startswith(magic)), "something unknown")
+    name = "lzo" if payload.startswith(b"\x89LZO") else "something unknown"
     raise ValueError(f"it is compressed by {name}")
 
 
@@ -149,12 +151,28 @@ def _by_object(unpacker: lzma.LZMADecompressor | bz2.BZ2Decompressor, payload: b
 def _by_zstd(payload: bytes) -> Iterator[bytes]:
     import zstandard
 
+    stream = memoryview(payload)[:-4]  # without the size: it would be taken for another frame
     try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(payload) as stream:
-            while piece := stream.read(_PIECE):
+        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(stream) as reader:
+            while piece := reader.read(_PIECE):
                 yield piece
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
+
+
+def _by_lz4(payload: bytes) -> Iterator[bytes]:
+    """Unpack the legacy frame, which the kernel's makefiles use: a magic number, then blocks after their sizes."""
+    block = import_module("lz4.block")
+    at = 4
+    while at + 4 <= len(payload):
+        (size,) = struct.unpack_from("<I", payload, at)
+        if at + 4 + size > len(payload):
+            return  # the size of the whole, not of a block
+        try:
+            yield block.decompress(payload[at + 4 : at + 4 + size], _LZ4_BLOCK)
+        except block.LZ4BlockError as error:
+            raise ValueError(str(error)) from error
+        at += 4 + size
 
 
 _UNPACKERS: tuple[tuple[bytes, Callable[[bytes], Iterator[bytes]]], ...] = (
@@ -163,6 +181,7 @@ _UNPACKERS: tuple[tuple[bytes, Callable[[bytes], Iterator[bytes]]], ...] = (
     (b"\x5d\0\0", _by_lzma),
     (b"BZh", _by_bz2),
     (b"\x28\xb5\x2f\xfd", _by_zstd),
+    (b"\x02\x21\x4c\x18", _by_lz4),
 )
 
 

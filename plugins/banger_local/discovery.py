@@ -56,10 +56,10 @@ def newest(paths: Iterable[Path]) -> Path | None:
 
 def version_key(name: str) -> tuple[tuple[int, int | str], ...]:
     """Return what versions compare by: numbers as numbers, a ``~`` below everything else."""
-    parts = re.findall(r"\d+|~|[^\d~]+", name)
-    return tuple(
-        (2, int(part)) if part.isdigit() else (0, part) if part == "~" else (1, part) for part in parts
-    )
+    keys: list[tuple[int, int | str]] = []
+    for part in re.findall(r"\d+|~|[^\d~]+", name):
+        keys.append((3, int(part)) if part.isdigit() else (0, part) if part == "~" else (2, part))
+    return (*keys, (1, ""))
 
 
 def _find_initrd(place: Path, release: str) -> Path | None:

@@ -6,9 +6,6 @@ import contextlib
 import errno
 import io
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -25,6 +22,7 @@ from banger.api import (
     inspect_kernel,
 )
 from banger_local.container import MANIFEST_LIMIT, ArchiveReader, ArchiveWriter
+from banger_local.file import new_file
 from banger_local.manifest import (
     INITRD,
     MODULES,
@@ -70,7 +68,7 @@ def export(op: OperationContext, image: Image, params: ExportParams) -> ExportRe
             kernel=describe_kernel(kernel) if kernel is not None else None,
             members=members,
         )
-        with _new_file(path, force=params.force) as file:
+        with new_file(path, force=params.force) as file:
             _write(pull, file, manifest, there)
             size = file.seek(0, os.SEEK_END)
             digest = digest_file(Path(f"/proc/self/fd/{file.fileno()}"))
@@ -114,33 +112,6 @@ def _write(pull: PullContext, file: IO[bytes], manifest: Manifest, files: dict[s
         with open(files[member.name], "rb") as content:
             writer.add(member.name, content, member.size, report)
     writer.close()
-
-
-@contextmanager
-def _new_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
-    """Give a file that gets its name when the block ends well; killed before, nothing of it stays."""
-    try:
-        with open(os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            _give_name(file.fileno(), path, force=force)
-    except FileExistsError as error:
-        raise ConflictError(f"{path} exists", hint="--force writes over it") from error
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "free some, or write it elsewhere" if full else f"ls -ld {path.parent}"
-        raise HostError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
-
-
-def _give_name(descriptor: int, path: Path, *, force: bool) -> None:
-    source = f"/proc/self/fd/{descriptor}"
-    if not force:
-        os.link(source, path, follow_symlinks=True)
-        return
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".banger-") as beside:
-        os.link(source, Path(beside, "file"), follow_symlinks=True)
-        os.replace(Path(beside, "file"), path)
 
 
 def import_archive(op: OperationContext, text: str, name: str | None) -> tuple[Image, Kernel | None]:

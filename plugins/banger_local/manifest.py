@@ -23,11 +23,14 @@ MEMBERS = (ROOTFS, SEED, VMLINUZ, MODULES, INITRD)
 #: Bytes that members have at most: file systems, and what a host reads into memory or copies for each start.
 LIMITS = {ROOTFS: 1 << 40, SEED: 1 << 40, VMLINUZ: 1 << 30, MODULES: 1 << 34, INITRD: 1 << 30}
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}\Z"
-_WORD = r"^[A-Za-z0-9._+~-]{0,64}\Z"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$"
+_WORD = r"^[A-Za-z0-9._+~-]{0,64}$"
 #: Text without control characters.
-_LINE = r"^[^\x00-\x1f\x7f-\x9f]{0,4096}\Z"
+_LINE = r"^[^\x00-\x1f\x7f-\x9f]{0,4096}$"
 Line = Annotated[str, Field(pattern=_LINE)]
+#: The name of an environment variable; text that a program can be given.
+Variable = Annotated[str, Field(pattern=r"^[^\x00-\x1f=]{1,4096}$")]
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
 class _Part(BaseModel):
@@ -39,7 +42,7 @@ class Member(_Part):
 
     name: Literal["rootfs.ext4", "work-seed.ext4", "vmlinuz", "modules.ext4", "initrd.img"]
     size: int = Field(ge=1)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}\Z")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class ArchivedImage(_Part):
@@ -50,11 +53,11 @@ class ArchivedImage(_Part):
     arch: str = Field(pattern=_WORD)
     #: Where the kernel can be had when it is not in the archive.
     kernel_ref: str | None = Field(default=None, max_length=512, pattern=_LINE)
-    env: dict[Line, str] = Field(default_factory=dict, max_length=1024)
+    env: dict[Variable, Text] = Field(default_factory=dict, max_length=1024)
     user: Line = ""
     workdir: Line = ""
-    entrypoint: tuple[str, ...] = Field(default=(), max_length=1024)
-    cmd: tuple[str, ...] = Field(default=(), max_length=1024)
+    entrypoint: tuple[Text, ...] = Field(default=(), max_length=1024)
+    cmd: tuple[Text, ...] = Field(default=(), max_length=1024)
     packages: tuple[Line, ...] = Field(default=(), max_length=4096)
 
 
@@ -62,8 +65,8 @@ class ArchivedKernel(_Part):
     """The kernel in the archive."""
 
     name: str = Field(pattern=_NAME)
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}\Z")
-    release: str = Field(pattern=r"^\d[A-Za-z0-9._+~-]{0,63}\Z")
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    release: str = Field(pattern=r"^[0-9][A-Za-z0-9._+~-]{0,63}$")
     distro: str = Field(default="", pattern=_WORD)
     arch: str = Field(pattern=_WORD)
 
