@@ -20,7 +20,6 @@ def ssh_config(wanted: str | None, as_json: bool) -> None:
     """
     from banger.config.paths import find_paths, make_private
     from banger.host import ssh_include
-    from banger.host.command import HostCommands
     from banger.host.ssh import find_ssh_files
 
     paths = find_paths()
@@ -30,10 +29,10 @@ def ssh_config(wanted: str | None, as_json: bool) -> None:
     if wanted == "install":
         ssh_include.include_line(files.config)
         make_private(paths.state)
-        files.prepare(HostCommands())
+        files.prepare()
         changed = ssh_include.install(user_config, files.config)
     elif wanted == "uninstall":
-        changed = ssh_include.uninstall(user_config)
+        changed = ssh_include.uninstall(user_config, files.config)
     installed = wanted != "uninstall" and ssh_include.is_installed(user_config, files.config)
     if as_json:
         print_json(

@@ -31,10 +31,11 @@ def ping(vm: str, count: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("vm")
+@click.option("--ssh", "login", is_flag=True, help="also log in over ssh, with the pinned host key")
 @json_option
-def health(vm: str, as_json: bool) -> int:
+def health(vm: str, login: bool, as_json: bool) -> int:
     """Show how a VM's guest is; exit status 1 when something is wrong with it."""
-    found = Client().call("vm.health", {"vm": vm})
+    found = Client().call("vm.health", {"vm": vm, "login": login})
     if as_json:
         print_json(found)
         return 0 if found["healthy"] else 1
@@ -51,6 +52,7 @@ def health(vm: str, as_json: bool) -> int:
             ("memory", _of(found, "memory_available_kib", "memory_total_kib", "available")),
             ("root disk", _of(found, "root_free_kib", "root_size_kib", "free")),
             ("ssh", "port 22 is open" if found["ssh"] else "nothing listens on port 22"),
+            ("login", f"works, {found['login']}" if found["login"] else ""),
         ]
     )
     return 0 if found["healthy"] else 1

@@ -34,7 +34,6 @@ PACKAGES = {
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
     "resize2fs": "e2fsprogs",
-    "ssh-keygen": "openssh-client",
     "systemctl": "systemd",
     "unshare": "util-linux",
 }

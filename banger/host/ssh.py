@@ -14,10 +14,6 @@ from pathlib import Path
 
 from banger.config.paths import Paths, make_private
 from banger.errors import HostError
-from banger.host.command import Commands
-
-#: Seconds for making a key; Ed25519 takes milliseconds.
-_KEY_TIMEOUT = 10.0
 
 
 class SshFiles:
@@ -33,10 +29,10 @@ class SshFiles:
         self.known_hosts = directory / "known_hosts"
         self.config = directory / "config"
 
-    def prepare(self, commands: Commands) -> None:
+    def prepare(self) -> None:
         """Make the user's key unless it is there, and write the ssh_config as this version has it."""
         make_private(self.directory)
-        make_key(commands, self.identity, "banger")
+        make_key(self.identity, "banger")
         with self._locked():
             _replace(self.config, format_config(self))
 
@@ -78,11 +74,8 @@ def find_ssh_files(paths: Paths) -> SshFiles:
     return SshFiles(paths.state / "ssh", environment)
 
 
-def make_key(commands: Commands, path: Path, comment: str) -> None:
-    """Make an Ed25519 key without a passphrase at ``path``, 0600, unless one is there; the public one beside it.
-
-    :raises HostError: ssh-keygen is missing or failed.
-    """
+def make_key(path: Path, comment: str) -> None:
+    """Make an Ed25519 key without a passphrase at ``path``, 0600, unless one is there; the public one beside it."""
     if public_key(path) is not None and path.is_file():
         return
     make_private(path.parent)
@@ -90,11 +83,23 @@ def make_key(commands: Commands, path: Path, comment: str) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         if public_key(path) is not None and path.is_file():
             return
-        for half_made in (path, path.with_name(path.name + ".pub")):
-            half_made.unlink(missing_ok=True)
-        commands.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], timeout=_KEY_TIMEOUT
-        )
+        private, public = _generate_key()
+        _replace(path, private)
+        _replace(path.with_name(path.name + ".pub"), f"{public} {comment}\n")
+
+
+def _generate_key() -> tuple[str, str]:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return private.decode("ascii"), public.decode("ascii")
 
 
 def public_key(path: Path) -> str | None:
@@ -158,6 +163,8 @@ def _replace(path: Path, text: str) -> None:
     except FileNotFoundError:
         pass
     new = path.with_name(path.name + ".new")
-    new.write_text(text)
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
     new.chmod(0o600)
     new.replace(path)

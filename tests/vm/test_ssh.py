@@ -187,3 +187,27 @@ def test_unknown_and_stopped_vms_are_refused_before_ssh_runs(alone: Home) -> Non
     alone.ok("vm", "delete", "still")
     assert json.loads(alone.ok("vm", "list", "--json").out) == []
     assert "still.vm" not in pinned.read_text()
+
+
+def test_a_login_is_tried_with_the_pinned_key_and_no_other(banger: Home, vm: str) -> None:
+    assert banger.ok("vm", "wait", vm, "--for", "ssh").text == f"{vm} is running"
+    assert banger.ok("vm", "health", vm, "--ssh", "--json").json["login"].startswith("SSH-2.0-OpenSSH")
+    sh = "mv /run/banger/ssh/host_key /run/banger/ssh/kept && ssh-keygen -qt ed25519 -N '' -f /run/banger/ssh/host_key"
+    banger.sh(vm, sh)
+    try:
+        impostor = banger("vm", "health", vm, "--ssh")
+        assert impostor.status == 1
+        assert f"{vm}.vm has another host key than the pinned one" in impostor.text
+    finally:
+        banger.sh(vm, "mv -f /run/banger/ssh/kept /run/banger/ssh/host_key")
+
+
+def test_a_login_that_cannot_work_says_what_the_guest_said(banger: Home, vm: str) -> None:
+    banger.sh(vm, "mv /usr/sbin/sshd /usr/sbin/sshd.away")
+    try:
+        refused = banger("vm", "health", vm, "--ssh")
+        assert refused.status == 1
+        assert "no login over ssh: banger: the image has no sshd" in refused.text
+        assert banger("vm", "wait", vm, "--for", "ssh", "--timeout", "0").status == 1
+    finally:
+        banger.sh(vm, "mv /usr/sbin/sshd.away /usr/sbin/sshd")

@@ -9,9 +9,10 @@ from pydantic import BaseModel
 
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
+from banger.daemon.ops.ssh_login import log_in
 from banger.daemon.ops.vm import VmParams, check_runs
 from banger.daemon.starts import vm_paths
-from banger.errors import GuestError
+from banger.errors import BangerError, GuestError
 from banger.guest.wire import clean_text
 from banger.model.command import Operation
 from banger.model.vm import Vm
@@ -19,8 +20,16 @@ from banger.model.vm import Vm
 #: Seconds for each question to a guest.
 _ASK_SECONDS = 10.0
 _SSH = 22
+#: Seconds for a login over ssh, which is slow under software emulation.
+_LOGIN_SECONDS = 30.0
 #: A disk, or memory, with less than one part in this many left is full.
 _FULL = 50
+
+
+class VmHealthParams(VmParams):
+    """``login``: also log in over ssh, with the pinned host key, as ``vm ssh`` does."""
+
+    login: bool = False
 
 
 class VmPing(BaseModel):
@@ -47,6 +56,8 @@ class VmHealth(BaseModel):
     root_free_kib: int | None = None
     #: Whether something listens on the guest's port 22.
     ssh: bool = False
+    #: The version of the ssh server that a login was tried with and that let it in.
+    login: str | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -57,7 +68,7 @@ async def ping(op: OperationContext, params: VmParams) -> VmPing:
     return VmPing(vm=vm.name, milliseconds=round(seconds * 1000, 2))
 
 
-async def health(op: OperationContext, params: VmParams) -> VmHealth:
+async def health(op: OperationContext, params: VmHealthParams) -> VmHealth:
     """Ask a VM's agent how its guest is."""
     vm = _running(op, params)
     said, seconds = await _ask(op, vm, "health")
@@ -79,8 +90,13 @@ async def health(op: OperationContext, params: VmParams) -> VmHealth:
         root_free_kib=_whole(root, "free_kib"),
         ssh=_SSH in _ports(ports),
     )
-    problems = tuple(_problems(found))
-    return found.model_copy(update={"problems": problems, "healthy": not problems})
+    problems, login = _problems(found), None
+    if params.login:
+        try:
+            login = clean_text(await log_in(op.services, vm, _LOGIN_SECONDS), 200)
+        except BangerError as error:
+            problems.append(error.message)
+    return found.model_copy(update={"problems": tuple(problems), "healthy": not problems, "login": login})
 
 
 def _problems(found: VmHealth) -> list[str]:
@@ -145,5 +161,5 @@ def _ports(said: dict[str, Any]) -> set[int]:
 
 OPERATIONS = [
     Operation("vm.ping", "a sign of life of a VM's agent", VmParams, VmPing, ping),
-    Operation("vm.health", "how a VM's guest is", VmParams, VmHealth, health),
+    Operation("vm.health", "how a VM's guest is", VmHealthParams, VmHealth, health),
 ]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
 from banger.daemon.lifecycle import STOP_TIMEOUT, kill_vm, resolve_vm, signal_vm, start_vm, stop_vm
+from banger.daemon.ops.ssh_login import log_in
 from banger.daemon.ops.vm import VmDetail, VmParams, check_runs, detail, wait_system
 from banger.daemon.starts import vm_paths
 from banger.daemon.takedown import current_vm, save_vm
@@ -43,13 +44,14 @@ class VmKillParams(VmParams):
 class VmWaitParams(VmParams):
     """``until``: what is waited for, at most ``timeout`` seconds."""
 
-    until: Literal["agent", "system", "running", "stopped"] = "system"
+    until: Literal["agent", "system", "ssh", "running", "stopped"] = "system"
     timeout: float = Field(default=120.0, ge=0, le=24 * 3600)
 
 
 def restart(op: OperationContext, params: VmRestartParams) -> VmDetail:
     """Stop a VM through its init and start it again; one that is down is just started."""
     vm = resolve_vm(op.services, params.vm)
+    op.services.check_configured()
     stop_vm(op, vm.id, timeout=params.timeout)
     op.check_cancelled()
     return detail(op, wait_system(op, start_vm(op, vm.id), params.wait))
@@ -140,6 +142,8 @@ async def _is(op: OperationContext, vm: Vm, until: str, deadline: float) -> bool
         max(1.0, min(_ASK_SECONDS, deadline - time.monotonic())),
     )
     try:
+        if until == "ssh":
+            return bool(await log_in(op.services, vm, seconds))
         if until == "agent":
             answer = await op.services.guests.request(vm.id, channel, "health", timeout=seconds)
             return answer.get("state") == "ready"

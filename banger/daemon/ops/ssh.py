@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -109,7 +110,7 @@ async def prepare(op: OperationContext, params: SshParams) -> SshSetup:
     """Make what ssh needs on the host before it starts; with a VM, prepare its first connection too."""
     files = ssh_files(op.services)
     if params.vm is None:
-        await asyncio.to_thread(files.prepare, op.services.commands)
+        await asyncio.to_thread(files.prepare)
         return SshSetup(config=str(files.config))
     answer = await open_ssh(op, SshOpenParams(vm=params.vm))
     return SshSetup(
@@ -125,16 +126,20 @@ async def open_ssh(op: OperationContext, params: SshOpenParams) -> StreamToken:
     """Prepare the stream of an sshd, which comes with the keys it needs."""
     services = op.services
     vm = _running(services, params.vm)
+    request = {"op": "exec", **await prepare_sshd(services, vm)}
+    token = services.streams.issue_request(vm.id, vm_paths(services, vm).channel, "vm.ssh", request)
+    return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
+
+
+async def prepare_sshd(services: Services, vm: Vm) -> dict[str, Any]:
+    """Make the keys of a VM, and return what its agent is asked to run for a connection."""
     identity, host_key = await asyncio.to_thread(_make_keys, services, vm)
-    request = {
-        "op": "exec",
+    return {
         "argv": ["/bin/sh", "-c", _SERVE],
         "env": _make_environment(identity, host_key),
         "cwd": "/",
         "user": "root",
     }
-    token = services.streams.issue_request(vm.id, vm_paths(services, vm).channel, "vm.ssh", request)
-    return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
 
 
 def _make_environment(identity: str, host_key: str) -> dict[str, str]:
@@ -161,7 +166,7 @@ def _host_key(services: Services, vm: Vm) -> Path:
 
 def _pin(services: Services, vm: Vm) -> None:
     """Make the VM's host key if it has none; afterwards known_hosts has the VMs that there are."""
-    make_key(services.commands, _host_key(services, vm), vm.name)
+    make_key(_host_key(services, vm), vm.name)
     ssh_files(services).write_known_hosts(
         {f"{each.name}.vm": _host_key(services, each) for each in services.database.vms()}
     )
@@ -169,7 +174,7 @@ def _pin(services: Services, vm: Vm) -> None:
 
 def _make_keys(services: Services, vm: Vm) -> tuple[str, str]:
     files = ssh_files(services)
-    files.prepare(services.commands)
+    files.prepare()
     _pin(services, vm)
     identity = public_key(files.identity)
     assert identity is not None

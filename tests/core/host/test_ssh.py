@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from banger.errors import HostError
-from banger.host.command import HostCommands
 from banger.host.ssh import SshFiles, format_config, make_key, public_key
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="openssh-client is not installed")
@@ -17,9 +16,9 @@ pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="open
 
 def test_key_is_made_once_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "id"
-    make_key(HostCommands(), path, "a comment")
+    make_key(path, "a comment")
     before = path.read_bytes()
-    make_key(HostCommands(), path, "another")
+    make_key(path, "another")
     assert path.read_bytes() == before
     assert path.stat().st_mode & 0o777 == 0o600
     assert str(public_key(path)).startswith("ssh-ed25519 ")
@@ -28,16 +27,16 @@ def test_key_is_made_once_and_is_private(tmp_path: Path) -> None:
 def test_half_a_key_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "id"
     path.write_text("cut off")
-    make_key(HostCommands(), path, "c")
+    make_key(path, "c")
     assert b"OPENSSH PRIVATE KEY" in path.read_bytes()
 
 
 def test_known_hosts_has_who_is_there_and_forgets(tmp_path: Path) -> None:
     files = SshFiles(tmp_path / "ssh")
     files.forget("a.vm")
-    files.prepare(HostCommands())
+    files.prepare()
     for name in "ab":
-        make_key(HostCommands(), tmp_path / name, name)
+        make_key(tmp_path / name, name)
     files.write_known_hosts({"a.vm": tmp_path / "a", "b.vm": tmp_path / "b", "c.vm": tmp_path / "c"})
     files.forget("a.vm")
     files.forget("a.vm")
@@ -46,7 +45,7 @@ def test_known_hosts_has_who_is_there_and_forgets(tmp_path: Path) -> None:
 
 def test_openssh_reads_the_config_with_odd_paths(tmp_path: Path) -> None:
     files = SshFiles(tmp_path / "a b%c")
-    files.prepare(HostCommands())
+    files.prepare()
     done = subprocess.run(
         ["ssh", "-G", "-F", files.config, "x.vm"], capture_output=True, text=True, check=True
     )
