@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from banger.config.paths import NAME_ROUTES as NAME_ROUTES
     from banger.config.paths import find_state as find_state
     from banger.daemon.context import OperationContext as OperationContext
-    from banger.daemon.publish import content_dir as content_dir
     from banger.daemon.supervisor import ServiceContext as ServiceContext
     from banger.errors import BangerError as BangerError
     from banger.errors import CancelledError as CancelledError
@@ -120,7 +119,6 @@ _HOMES = {
     "banger.cli.vm_exec": "run_in_vm",
     "banger.config.paths": "NAME_ROUTES find_state",
     "banger.daemon.context": "OperationContext",
-    "banger.daemon.publish": "content_dir",
     "banger.daemon.supervisor": "ServiceContext",
     "banger.errors": (
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
