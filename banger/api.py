@@ -50,16 +50,11 @@ if TYPE_CHECKING:
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
     from banger.host.command import HostCommands as HostCommands
+    from banger.host.command import failed_program as failed_program
     from banger.host.copy import copy_disk as copy_disk
     from banger.host.disk import Disks as Disks
     from banger.host.disk import digest_file as digest_file
-    from banger.host.ext4_tree import unpack_ext4 as unpack_ext4
-    from banger.host.flatten import flatten_disk as flatten_disk
-    from banger.host.flatten import shrink_ext4 as shrink_ext4
-    from banger.host.kernel_file import KernelFile as KernelFile
-    from banger.host.kernel_file import extract_vmlinux as extract_vmlinux
-    from banger.host.kernel_file import inspect_kernel as inspect_kernel
-    from banger.host.kernel_stage import stage_kernel as stage_kernel
+    from banger.host.disk import has_ext4 as has_ext4
     from banger.host.process import find_process as find_process
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
     from banger.host.process import is_process_alive as is_process_alive
@@ -125,13 +120,9 @@ _HOMES = {
         "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
     "banger.host.caller": "Login find_authorities find_login find_proxy",
-    "banger.host.command": "Commands Completed HostCommands",
+    "banger.host.command": "Commands Completed HostCommands failed_program",
     "banger.host.copy": "copy_disk",
-    "banger.host.disk": "Disks digest_file",
-    "banger.host.ext4_tree": "unpack_ext4",
-    "banger.host.flatten": "flatten_disk shrink_ext4",
-    "banger.host.kernel_file": "KernelFile extract_vmlinux inspect_kernel",
-    "banger.host.kernel_stage": "stage_kernel",
+    "banger.host.disk": "Disks digest_file has_ext4",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from banger.api import stage_kernel
 from banger_local.discovery import discover_kernel
+from banger_local.kernel_stage import stage_kernel
 from banger_local.register import check_file
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from banger.api import (
     UsageError,
     copy_disk,
     digest_file,
-    stage_kernel,
 )
+from banger_local.kernel_stage import stage_kernel
 from banger_local.seed import seed_from_directory, seed_from_image
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger.api import HostError, ImageError, UsageError, shrink_ext4, unpack_ext4
+from banger.api import HostError, ImageError, UsageError
+from banger_local.ext4_tree import unpack_ext4
+from banger_local.flatten import shrink_ext4
 
 if TYPE_CHECKING:
     from banger.api import Image, OperationContext, PullContext

@@ -19,7 +19,7 @@ from banger.errors import BangerError, ConflictError, ImageError, UsageError
 from banger.testing.app import BangerApp
 from banger_local.container import ArchiveReader
 from banger_local.manifest import parse_manifest
-from tests.core.host.paper_kernel import RELEASE, write_tree
+from tests.plugins.local.paper_kernel import RELEASE, write_tree
 
 #: The archive that is written once.
 _KEPT: list[bytes] = []
