@@ -11,8 +11,12 @@ import pytest
 
 from banger.host.command import HostCommands
 from banger.host.disk import HostDisks, allocated_bytes
+from tests.rings import IN_USER_NAMESPACE
 
-pytestmark = pytest.mark.host
+pytestmark = [
+    pytest.mark.host,
+    pytest.mark.skipif(IN_USER_NAMESPACE, reason="needs the host's own root: to mount disks"),
+]
 
 
 @pytest.fixture
