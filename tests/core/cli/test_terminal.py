@@ -4,7 +4,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -225,23 +226,47 @@ def test_signal_handlers_are_as_they_were() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
+@contextmanager
+def signalled(number: signal.Signals, times: int) -> Iterator[None]:
+    """Send this process a signal, as soon as somebody else listens to it and until that is over, ``times`` at most."""
+
+    def nobody(*_: object) -> None:
+        pass
+
+    def send_signals() -> None:
+        while signal.getsignal(number) is nobody and not over.wait(0.01):
+            pass
+        for _ in range(times):
+            if over.wait(0.05):
+                return
+            os.kill(os.getpid(), number)
+
+    over, before = threading.Event(), signal.signal(number, nobody)
+    thread = threading.Thread(target=send_signals)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(number, before)
+
+
 def test_a_command_that_does_not_end_after_sigterm_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("banger.cli.terminal._END_SECONDS", 0.2)
     near, far = socket.socketpair()
     session = Session(near, raw=False)
     session._accepted = True
     with near, far:
-        timer = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        timer.start()
-        assert session.run() == 128 + signal.SIGTERM
+        with signalled(signal.SIGTERM, 1):
+            assert session.run() == 128 + signal.SIGTERM
         assert wire.signal(1, signal.SIGTERM).payload in far.recv(65536)
 
 
-def test_three_interrupts_in_a_row_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_interrupts_in_a_row_leave() -> None:
     near, far = socket.socketpair()
     session = Session(near, raw=False)
     session._accepted = True
-    with near, far:
-        for number in range(3):
-            threading.Timer(0.1 * (number + 1), lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    # more than three: two that come close together are one
+    with near, far, signalled(signal.SIGINT, 1000):
         assert session.run() == 128 + signal.SIGINT
