@@ -85,7 +85,7 @@ def test_ssh_by_name_through_the_users_config(banger: Home, vm: str) -> None:
         assert (done.returncode, done.stdout.decode().strip()) == (3, vm), done.stderr
     finally:
         banger.ok("ssh-config", "--uninstall")
-        shutil.rmtree(banger.base / ".ssh")
+    assert not (banger.base / ".ssh").exists(), "it made that directory, and nothing else came into it"
 
 
 def test_rsync_both_ways(banger: Home, vm: str) -> None:
