@@ -93,7 +93,7 @@ def test_rsync_both_ways(banger: Home, vm: str) -> None:
     source = banger.base / "tree one"
     source.mkdir()
     (source / "x y.bin").write_bytes(os.urandom(100_000))
-    remote = f"ssh -F {_config(banger)}"
+    remote = f"ssh -F '{_config(banger)}'"
     if banger.exec(vm, "sh", "-c", "command -v rsync").status != 0:
         without = _run(banger, "rsync", "-a", "-e", remote, "tree one/", f"{vm}.vm:/var/tmp/tree")
         assert without.returncode != 0
@@ -147,6 +147,7 @@ def _bake_keys_into_the_image(home: Home, directory: Path) -> str:
     (disk,) = home.state.glob("images/*/rootfs.ext4")
     copy = disk.with_name("copy.ext4")
     subprocess.run(["cp", "--sparse=always", disk, copy], check=True)
+    copy.chmod(0o600)
     copy.replace(disk)  # the original is shared with other homes
     key = directory / "ssh_host_ed25519_key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "baked", "-f", key], check=True)
