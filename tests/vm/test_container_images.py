@@ -14,7 +14,7 @@ from vmring import Home, finish, until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "images_oci"))
 
-from registry_lab import entry, make_layout, make_tar, missing_programs, push, run_registry
+from registry_lab import entry, make_layout, make_tar, missing_programs, push, run_registry, tool
 
 _PROGRAM = """
 #include <stdio.h>
@@ -137,7 +137,7 @@ def _check_store(home: Home, name: str) -> bool:
     for image in images:
         if image["name"] == name:
             disk = home.state / "images" / image["digest"].removeprefix("sha256:")[:32] / "rootfs.ext4"
-            subprocess.run(["e2fsck", "-fn", disk], check=True, capture_output=True, timeout=60)
+            subprocess.run([tool("e2fsck"), "-fn", disk], check=True, capture_output=True, timeout=60)
             return True
     return False
 
