@@ -43,7 +43,7 @@ class Accounting:
             excused = any(reason.startswith(text) and holds for text, holds in EXCUSES.items())
             if ring != "unit" and not excused:
                 self.unexcused.append(f"{report.nodeid}: skipped, which nothing excuses: {reason}")
-        elif report.when == "call":
+        elif report.when == "call" and report.outcome != "rerun":
             self.ran[ring] += 1
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tools/setup.sh test
-readonly pytest=(.venv/bin/python -m pytest)
+# A test that needed its second chance is listed as RERUN.
+readonly pytest=(.venv/bin/python -m pytest -raR --reruns 1)
 rings=unit,host,vm,smoke
 if ((EUID != 0)) && sudo -n true 2>/dev/null; then
     printf 'test: the host ring needs root: running it with sudo first\n'

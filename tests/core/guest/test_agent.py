@@ -20,7 +20,7 @@ from banger.guest.wire import Frame
 from tests.core.guest.client import exit_code, run_command
 
 
-async def until(condition: object, timeout: float = 5) -> None:
+async def until(condition: object, timeout: float = 20) -> None:
     """Wait until ``condition()`` is true."""
     assert callable(condition)
     async with asyncio.timeout(timeout):
@@ -182,7 +182,7 @@ async def test_a_last_big_write_is_not_cut_by_the_exit(channel: GuestChannel) ->
 
 
 async def test_a_grandchild_with_the_pipe_does_not_hold_the_end(channel: GuestChannel) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         done = await run(channel, "sh", "-c", "sleep 100 & echo hi")
         assert (done.exit_code, done.stdout) == (0, b"hi\n")
         done = await run(channel, "sh", "-c", "(while :; do echo y; sleep 0.01; done) & sleep 0.1")

@@ -171,7 +171,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _wait_until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -16,12 +16,12 @@ from banger_vmm_qemu import qmp
 
 @pytest.fixture
 def sockets(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "qmp"
+    names = ("qmp", "event")
     argv = ["qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-S"]
-    monitors = [f"unix:{tmp_path / name},server=on,wait=off" for name in ("qmp", "event")]
+    monitors = [f"unix:{tmp_path / name},server=on,wait=off" for name in names]
     process = subprocess.Popen([*argv, *(word for monitor in monitors for word in ("-qmp", monitor))])
     deadline = time.monotonic() + 20
-    while not path.exists():
+    while not all((tmp_path / name).exists() for name in names):
         assert process.poll() is None and time.monotonic() < deadline, "qemu opened no socket"
         time.sleep(0.01)
     yield tmp_path
