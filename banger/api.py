@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from banger.cli.output import say as say
     from banger.cli.pipe import Ended as Ended
     from banger.cli.pipe import run_piped as run_piped
+    from banger.cli.vm import run_operation as run_operation
     from banger.cli.vm_exec import run_in_vm as run_in_vm
     from banger.config.paths import NAME_ROUTES as NAME_ROUTES
     from banger.config.paths import find_state as find_state
     from banger.daemon.context import OperationContext as OperationContext
+    from banger.daemon.publish import content_dir as content_dir
     from banger.daemon.supervisor import ServiceContext as ServiceContext
     from banger.errors import BangerError as BangerError
     from banger.errors import CancelledError as CancelledError
@@ -49,7 +51,16 @@ if TYPE_CHECKING:
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
     from banger.host.command import HostCommands as HostCommands
+    from banger.host.copy import copy_disk as copy_disk
     from banger.host.disk import Disks as Disks
+    from banger.host.disk import digest_file as digest_file
+    from banger.host.ext4_tree import unpack_ext4 as unpack_ext4
+    from banger.host.flatten import flatten_disk as flatten_disk
+    from banger.host.flatten import shrink_ext4 as shrink_ext4
+    from banger.host.kernel_file import KernelFile as KernelFile
+    from banger.host.kernel_file import extract_vmlinux as extract_vmlinux
+    from banger.host.kernel_file import inspect_kernel as inspect_kernel
+    from banger.host.kernel_stage import stage_kernel as stage_kernel
     from banger.host.process import find_process as find_process
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
     from banger.host.process import is_process_alive as is_process_alive
@@ -105,9 +116,11 @@ _HOMES = {
     "banger.cli.extension": "Extension Place",
     "banger.cli.output": "Progress clean green print_json print_pairs red say",
     "banger.cli.pipe": "Ended run_piped",
+    "banger.cli.vm": "run_operation",
     "banger.cli.vm_exec": "run_in_vm",
     "banger.config.paths": "NAME_ROUTES find_state",
     "banger.daemon.context": "OperationContext",
+    "banger.daemon.publish": "content_dir",
     "banger.daemon.supervisor": "ServiceContext",
     "banger.errors": (
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
@@ -115,7 +128,12 @@ _HOMES = {
     ),
     "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands",
-    "banger.host.disk": "Disks",
+    "banger.host.copy": "copy_disk",
+    "banger.host.disk": "Disks digest_file",
+    "banger.host.ext4_tree": "unpack_ext4",
+    "banger.host.flatten": "flatten_disk shrink_ext4",
+    "banger.host.kernel_file": "KernelFile extract_vmlinux inspect_kernel",
+    "banger.host.kernel_stage": "stage_kernel",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from banger.daemon.pulls import content_dir
+from banger.daemon.publish import content_dir
 from banger.errors import ConflictError, NotFoundError, PluginError
 from banger.model.source import KernelSource, PullContext, PulledKernel
 from banger.testing.app import BangerApp
