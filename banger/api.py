@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from banger.errors import StartError as StartError
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
+    from banger.host.archive import MANIFEST_LIMIT as MANIFEST_LIMIT
+    from banger.host.archive import ArchiveReader as ArchiveReader
+    from banger.host.archive import ArchiveWriter as ArchiveWriter
     from banger.host.caller import Login as Login
     from banger.host.caller import find_authorities as find_authorities
     from banger.host.caller import find_login as find_login
@@ -51,9 +54,15 @@ if TYPE_CHECKING:
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
     from banger.host.command import HostCommands as HostCommands
+    from banger.host.connections import TRIES as TRIES
+    from banger.host.connections import Connections as Connections
     from banger.host.copy import copy_disk as copy_disk
     from banger.host.disk import Disks as Disks
     from banger.host.disk import digest_file as digest_file
+    from banger.host.download import Wanted as Wanted
+    from banger.host.download import download as download
+    from banger.host.download import find_pause as find_pause
+    from banger.host.download import retry_later as retry_later
     from banger.host.ext4_tree import unpack_ext4 as unpack_ext4
     from banger.host.flatten import flatten_disk as flatten_disk
     from banger.host.flatten import shrink_ext4 as shrink_ext4
@@ -88,8 +97,11 @@ if TYPE_CHECKING:
     from banger.model.service import Service as Service
     from banger.model.service import ServiceStatus as ServiceStatus
     from banger.model.size import format_bytes as format_bytes
+    from banger.model.size import parse_size as parse_size
     from banger.model.source import ImageSource as ImageSource
     from banger.model.source import KernelSource as KernelSource
+    from banger.model.source import Offer as Offer
+    from banger.model.source import OfferContext as OfferContext
     from banger.model.source import PullContext as PullContext
     from banger.model.source import PulledImage as PulledImage
     from banger.model.source import PulledKernel as PulledKernel
@@ -126,10 +138,13 @@ _HOMES = {
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
+    "banger.host.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",
     "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands",
+    "banger.host.connections": "TRIES Connections",
     "banger.host.copy": "copy_disk",
     "banger.host.disk": "Disks digest_file",
+    "banger.host.download": "Wanted download find_pause retry_later",
     "banger.host.ext4_tree": "unpack_ext4",
     "banger.host.flatten": "flatten_disk shrink_ext4",
     "banger.host.kernel_file": "KernelFile extract_vmlinux inspect_kernel",
@@ -143,8 +158,8 @@ _HOMES = {
     "banger.model.image": "Image Kernel",
     "banger.model.network": "GuestInterface HostForward NetAttachment NetworkMode QemuUser Tap",
     "banger.model.service": "RunningVm Service ServiceStatus",
-    "banger.model.size": "format_bytes",
-    "banger.model.source": "ImageSource KernelSource PullContext PulledImage PulledKernel",
+    "banger.model.size": "format_bytes parse_size",
+    "banger.model.source": "ImageSource KernelSource Offer OfferContext PullContext PulledImage PulledKernel",
     "banger.model.vm": "PublishedPort Vm VmSpec VmState",
     "banger.model.vmm": "Drive LaunchPlan LaunchSpec Vmm VmmFeatures VmmProbe VmmStatus",
     "banger.start.context": "StartContext UndoContext VmPaths",

@@ -61,7 +61,7 @@ def pull_reference(text: str, ctx: PullContext) -> PulledImage:
 
 def _fetch(reference: Reference, insecure: tuple[str, ...], blobs: Path, ctx: PullContext) -> Manifest:
     """Return a manifest whose blobs are all in the cache."""
-    from banger_images_oci.connection import Connections
+    from banger.api import Connections
     from banger_images_oci.registry import Registry
 
     fetching = _Fetching(ctx, reference.host)

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from banger.errors import BangerError, ConflictError, ImageError, UsageError
+from banger.host.archive import ArchiveReader
 from banger.testing.app import BangerApp
-from banger_local.container import ArchiveReader
 from banger_local.manifest import parse_manifest
 from tests.core.host.paper_kernel import RELEASE, write_tree
 
