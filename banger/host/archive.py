@@ -24,6 +24,9 @@ MANIFEST_LIMIT = 1 << 20
 #: The window that a stream may ask for, as for everything that is unpacked here.
 _WINDOW = 1 << 27
 
+#: Processors that packing uses at most; each costs some memory.
+_THREADS = 4
+
 Report = Callable[[int], None]
 
 
@@ -40,7 +43,9 @@ class ArchiveWriter:
     def __init__(self, file: IO[bytes], level: int = 3) -> None:
         import zstandard
 
-        compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
+        # However many threads there are: with one or more, zstd cuts its work in the same places.
+        threads = min(_THREADS, os.cpu_count() or 1)
+        compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, threads=threads)
         self._stream: Any = compressor.stream_writer(file, closefd=False)
 
     def add(self, name: str, content: IO[bytes], size: int, report: Report | None = None) -> None:

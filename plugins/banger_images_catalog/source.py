@@ -154,7 +154,7 @@ def _fetched(ctx: PullContext, place: Place | None, entry: Entry) -> Iterator[Pa
         if isinstance(where, Path):
             _copy(ctx, where, entry, bundle)
         else:
-        _fetch(ctx, where, entry, bundle, settings.insecure)
+            _fetch(ctx, where, entry, bundle, settings.insecure)
         yield bundle
         bundle.unlink()
     except OSError as error:

@@ -101,7 +101,9 @@ def export(name: str, path: str, force: bool, no_kernel: bool, as_json: bool) ->
     if as_json:
         print_json(answer)
         return
-    print(f"{answer['path']} {answer['digest'][:19]} {format_bytes(answer['size'])}")
+    short = os.path.relpath(answer["path"])
+    shown = answer["path"] if short.startswith("..") else short
+    print(f"{shown} {answer['digest'][:19]} {format_bytes(answer['size'])}")
     if answer["kernel"] is None and not no_kernel:
         say("note: no kernel is in it: the one this image names is not here")
 

@@ -128,7 +128,8 @@ def promote(op: OperationContext, image: Image) -> Image:
         os.utime(copy, ns=(image.mtime_ns, image.mtime_ns))
         copy.chmod(0o400)
         promoted = image.model_copy(update={"managed": True, "path": "", "mtime_ns": 0})
-        os.sync()
+        with open(copy, "rb") as file:
+            os.fsync(file.fileno())
         with op.services.locks.hold("publish", cancelled=op.cancelled):
             now = op.store.image(image.digest)
             if now.managed:

@@ -5,19 +5,23 @@ from pathlib import Path
 
 import pytest
 
+from banger.host import flatten
 from banger.host.command import HostCommands
 from banger.host.disk import HostDisks
 from banger.testing.app import BangerApp
 from banger.testing.pytest_plugin import MakeApp
 from banger.testing.samples import sample_image, sample_kernel
+from banger_local import seed
 from tests.core.daemon.paper_lab import CONFIG, make_lab
 
 MakeLab = Callable[[], BangerApp]
 
 
 @pytest.fixture
-def app(banger_app: MakeApp) -> BangerApp:
-    """Give a daemon with this plugin, VMs on paper, and an image and a kernel in the store."""
+def app(banger_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> BangerApp:
+    """Give a daemon with this plugin, VMs on paper, and an image and a kernel in the store; work seeds are small."""
+    monkeypatch.setattr(seed, "_LEAST_MIB", 8)
+    monkeypatch.setattr(flatten, "_AIR_BLOCKS", 64)
     app = banger_app(make_lab(), builtin=["core", "local", "workdisk"], config=CONFIG)
     app.services.database.add_image(sample_image())
     app.services.database.add_kernel(sample_kernel())
