@@ -110,6 +110,7 @@ class KernelList(BaseModel):
 
 def pull_image(op: OperationContext, params: ImagePullParams) -> ImageDetail:
     """Pull an image."""
+    op.services.check_configured()
     files = choose_kernel_files(params.kernel_ref, params.kernel, params.initrd, params.modules)
     wish = ImageWish(params.name, params.kernel_ref, files, _parse_size(params.size))
     return _image_detail(op, Catalogue(op).pull_image(params.reference, wish))
@@ -129,6 +130,7 @@ def _parse_size(text: str | None) -> int | None:
 
 def pull_kernel(op: OperationContext, params: KernelPullParams) -> KernelDetail:
     """Pull a kernel."""
+    op.services.check_configured()
     return _kernel_detail(op, Catalogue(op).pull_kernel(params.reference, params.name, force=params.force))
 
 
