@@ -172,6 +172,7 @@ class Catalogue:
 
         :raises ConflictError: the name is taken.
         """
+        self.find_image(wish.name or reference)  # one whose record cannot be read is not to be got again
         target = self._resolve_image(reference)
         name = check_ref_name(wish.name or target.name, "an image")
         if wish.kernel_ref is not None:
@@ -213,6 +214,7 @@ class Catalogue:
         :param force: get it again though it is here. What comes takes the name; what VMs are pinned to stays, under
             another.
         """
+        self.find_kernel(name or reference)
         target = self._resolve_kernel(reference)
         name = check_ref_name(name or target.name, "a kernel")
         with self._services.locks.hold("pull", f"kernel {name}", cancelled=self._op.cancelled):

@@ -140,6 +140,10 @@ def unpack_kernel(ctx: PullContext, bundle: Path, entry: Entry) -> PulledKernel:
         )
     if MODULES in found:
         _check_ext4(ctx, ctx.staging / MODULES, entry)
+        try:
+            ctx.disks.read_file(ctx.staging / MODULES, "/modules.dep")
+        except HostError as error:
+            raise ImageError(f"the modules of '{entry.name}' have no index, modules.dep") from error
     return PulledKernel(
         ctx.staging / VMLINUZ,
         manifest.release,

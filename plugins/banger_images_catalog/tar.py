@@ -134,8 +134,11 @@ class _Joined:
         self._head, self._file = head, file
 
     def read(self, size: int = -1) -> bytes:
-        head, self._head = self._head, b""
-        return head or self._file.read(size)
+        if not self._head:
+            return self._file.read(size)
+        wanted = len(self._head) if size < 0 else size
+        head, self._head = self._head[:wanted], self._head[wanted:]
+        return head
 
     def readable(self) -> bool:
         return True
