@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from banger.config.paths import NAME_ROUTES as NAME_ROUTES
     from banger.config.paths import find_state as find_state
     from banger.daemon.context import OperationContext as OperationContext
-    from banger.daemon.publish import content_dir as content_dir
     from banger.daemon.supervisor import ServiceContext as ServiceContext
     from banger.errors import BangerError as BangerError
     from banger.errors import CancelledError as CancelledError
@@ -44,9 +43,9 @@ if TYPE_CHECKING:
     from banger.errors import StartError as StartError
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
-    from banger.host.archive import MANIFEST_LIMIT as MANIFEST_LIMIT
-    from banger.host.archive import ArchiveReader as ArchiveReader
-    from banger.host.archive import ArchiveWriter as ArchiveWriter
+    from banger.transfer.archive import MANIFEST_LIMIT as MANIFEST_LIMIT
+    from banger.transfer.archive import ArchiveReader as ArchiveReader
+    from banger.transfer.archive import ArchiveWriter as ArchiveWriter
     from banger.host.caller import Login as Login
     from banger.host.caller import find_authorities as find_authorities
     from banger.host.caller import find_login as find_login
@@ -54,22 +53,17 @@ if TYPE_CHECKING:
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
     from banger.host.command import HostCommands as HostCommands
-    from banger.host.connections import TRIES as TRIES
-    from banger.host.connections import Connections as Connections
+    from banger.host.command import failed_program as failed_program
     from banger.host.copy import copy_disk as copy_disk
     from banger.host.disk import Disks as Disks
     from banger.host.disk import digest_file as digest_file
-    from banger.host.download import Wanted as Wanted
-    from banger.host.download import download as download
-    from banger.host.download import find_pause as find_pause
-    from banger.host.download import retry_later as retry_later
-    from banger.host.ext4_tree import unpack_ext4 as unpack_ext4
-    from banger.host.flatten import flatten_disk as flatten_disk
-    from banger.host.flatten import shrink_ext4 as shrink_ext4
-    from banger.host.kernel_file import KernelFile as KernelFile
-    from banger.host.kernel_file import extract_vmlinux as extract_vmlinux
-    from banger.host.kernel_file import inspect_kernel as inspect_kernel
-    from banger.host.kernel_stage import stage_kernel as stage_kernel
+    from banger.host.disk import has_ext4 as has_ext4
+    from banger.transfer.connections import TRIES as TRIES
+    from banger.transfer.connections import Connections as Connections
+    from banger.transfer.download import Wanted as Wanted
+    from banger.transfer.download import download as download
+    from banger.transfer.download import find_pause as find_pause
+    from banger.transfer.download import retry_later as retry_later
     from banger.host.process import find_process as find_process
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
     from banger.host.process import is_process_alive as is_process_alive
@@ -132,23 +126,18 @@ _HOMES = {
     "banger.cli.vm_exec": "run_in_vm",
     "banger.config.paths": "NAME_ROUTES find_state",
     "banger.daemon.context": "OperationContext",
-    "banger.daemon.publish": "content_dir",
     "banger.daemon.supervisor": "ServiceContext",
     "banger.errors": (
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
-    "banger.host.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",
+    "banger.transfer.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",
     "banger.host.caller": "Login find_authorities find_login find_proxy",
-    "banger.host.command": "Commands Completed HostCommands",
-    "banger.host.connections": "TRIES Connections",
+    "banger.host.command": "Commands Completed HostCommands failed_program",
     "banger.host.copy": "copy_disk",
-    "banger.host.disk": "Disks digest_file",
-    "banger.host.download": "Wanted download find_pause retry_later",
-    "banger.host.ext4_tree": "unpack_ext4",
-    "banger.host.flatten": "flatten_disk shrink_ext4",
-    "banger.host.kernel_file": "KernelFile extract_vmlinux inspect_kernel",
-    "banger.host.kernel_stage": "stage_kernel",
+    "banger.host.disk": "Disks digest_file has_ext4",
+    "banger.transfer.connections": "TRIES Connections",
+    "banger.transfer.download": "Wanted download find_pause retry_later",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",

@@ -78,7 +78,7 @@ def image_list(available: bool, as_json: bool, quiet: bool) -> None:
     """List the images here, and those that can be had by name."""
     if available:
         answer = run_operation("image.list", {"ask": True})
-        _list_offers(answer["offers"], as_json, quiet)
+        _list_offers(answer["offers"], as_json=as_json, quiet=quiet)
         return
     answer = Client().call("image.list")
     _list(answer["images"], answer["available"], "image", as_json=as_json, quiet=quiet)
@@ -92,7 +92,7 @@ def kernel_list(available: bool, as_json: bool, quiet: bool) -> None:
     """List the kernels here, and those that can be had by name."""
     if available:
         answer = run_operation("kernel.list", {"ask": True})
-        _list_offers(answer["offers"], as_json, quiet)
+        _list_offers(answer["offers"], as_json=as_json, quiet=quiet)
         return
     answer = Client().call("kernel.list")
     _list(answer["kernels"], answer["available"], "kernel", as_json=as_json, quiet=quiet)
@@ -127,13 +127,12 @@ def _list(
         say(f"can be pulled: {', '.join(rest)} (banger {what} pull NAME)")
 
 
-def _list_offers(offers: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
+def _list_offers(offers: list[dict[str, Any]], *, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(offers)
         return
     if quiet:
-        for offer in offers:
-            print(offer["name"])
+        print("".join(f"{offer['name']}\n" for offer in offers), end="")
         return
     rows = (
         (

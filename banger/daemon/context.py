@@ -173,6 +173,18 @@ class OperationContext:
 
         return publish_kernel(self, pull, name, source, pulled)
 
+    def image_directory(self, image: Image) -> Path:
+        """Return the directory of an image's files: ``rootfs.ext4``, its work seed, ``manifest.json``."""
+        from banger.daemon.publish import content_dir
+
+        return content_dir(self.services.paths.images, image.digest)
+
+    def kernel_directory(self, kernel: Kernel) -> Path:
+        """Return the directory of a kernel's files: ``vmlinuz``, ``modules.ext4``, ``initrd.img``."""
+        from banger.daemon.publish import content_dir
+
+        return content_dir(self.services.paths.kernels, kernel.digest)
+
     @property
     def store(self) -> Catalogue:
         """The images and kernels that are here."""

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 from banger.daemon.context import OperationContext
-from banger.daemon.kernel_files import KernelFiles, take_kernel
 from banger.daemon.offers import Target, resolve_source
 from banger.daemon.publish import (
     SameContentError,
@@ -26,22 +25,28 @@ from banger.model.name import check_ref_name, unknown_hint
 from banger.model.size import format_bytes, format_mib
 from banger.model.source import ImageSource, KernelSource, PulledImage, PulledKernel
 
+#: The scheme of kernels that are files of this machine: the kernel's path, an initrd's and the modules', in lines.
+FILES = "files"
+
 T = TypeVar("T", Image, Kernel)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageWish:
-    """How a pulled image is to be: its name; its kernel, by reference or as files; its disk's least size, MiB."""
+    """How a pulled image is to be: its name; its kernel, by reference or as files; its disk's least size, MiB.
+
+    :param kernel_files: what the kernel source ``files`` takes.
+    """
 
     name: str | None = None
     kernel_ref: str | None = None
-    kernel: KernelFiles | None = None
+    kernel_files: str | None = None
     size_mib: int | None = None
 
     @property
     def changes(self) -> bool:
         """Whether the image becomes another than the source's."""
-        return any((self.kernel_ref, self.kernel, self.size_mib))
+        return any((self.kernel_ref, self.kernel_files, self.size_mib))
 
 
 class Catalogue:
@@ -197,11 +202,15 @@ class Catalogue:
     @contextmanager
     def _kernel_of(self, wish: ImageWish, name: str) -> Iterator[str | None]:
         """Give the reference of the kernel that was wished for; one given as files goes again when the block fails."""
-        if wish.kernel is None:
+        if wish.kernel_files is None:
             yield wish.kernel_ref
             return
         self.check_free(name, "kernel")
-        kernel = take_kernel(self._op, wish.kernel, name)
+        source = self._services.registries.kernel_sources.resolve(FILES)
+        with staged(self._op, f"kernel {name}", FILES) as pull:
+            pulled = source.pull(wish.kernel_files, pull)
+            where = wish.kernel_files.partition("\n")[0]
+            kernel = publish_kernel(self._op, pull, name, f"{FILES}:{where}", pulled)
         try:
             yield kernel.digest
         except BaseException:

@@ -18,7 +18,6 @@ from banger.api import (
     ImageError,
     PulledImage,
     PulledKernel,
-    inspect_kernel,
 )
 from banger_images_catalog.document import NAME, Entry, KernelRef, Line, Word
 
@@ -132,12 +131,10 @@ def unpack_kernel(ctx: PullContext, bundle: Path, entry: Entry) -> PulledKernel:
     _check_members(found, (MANIFEST, VMLINUZ), entry)
     manifest = _parse(ctx.staging / MANIFEST, KernelManifest, entry)
     _check_arch(manifest, ctx, entry)
-    kernel = inspect_kernel(ctx.staging / VMLINUZ)
-    if (kernel.release, kernel.arch) != (manifest.release, ctx.arch):
-        raise ImageError(
-            f"the bundle of '{entry.name}' has the kernel {kernel.release} for {kernel.arch}, "
-            "not what its manifest says"
-        )
+    with open(ctx.staging / VMLINUZ, "rb") as file:
+        head = file.read(0x206)
+    if not (head.startswith(b"\x7fELF") or head[0x202:] == b"HdrS" or head[56:60] == b"ARM\x64"):
+        raise ImageError(f"the vmlinuz of '{entry.name}' is no kernel")
     if MODULES in found:
         _check_ext4(ctx, ctx.staging / MODULES, entry)
         try:

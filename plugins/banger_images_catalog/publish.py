@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from banger.api import ConflictError, HostError, ImageError, UsageError, content_dir, digest_file
+from banger.api import ConflictError, HostError, ImageError, UsageError, digest_file
 from banger_images_catalog.bundle import (
     INITRD,
     MODULES,
@@ -92,7 +92,7 @@ def _bundle_stored(op: OperationContext, params: ImageBundleParams, place: Place
         cmd=image.cmd,
         packages=image.packages,
     )
-    rootfs = content_dir(op.services.paths.images, image.digest) / ROOTFS
+    rootfs = op.image_directory(image) / ROOTFS
     with op.staging(f"bundle {manifest.name}", "catalog") as pull:
         found = digest_file(rootfs, lambda done, total: pull.progress("checking", done=done, total=total))
         if found != image.digest:
@@ -106,7 +106,7 @@ def bundle_kernel(op: OperationContext, params: KernelBundleParams) -> Bundled:
     """Make a bundle of a kernel in the store."""
     place = _check_target(params)
     kernel: Kernel = op.store.kernel(params.kernel)
-    directory = content_dir(op.services.paths.kernels, kernel.digest)
+    directory = op.kernel_directory(kernel)
     manifest = KernelManifest(
         name=params.name or kernel.name,
         distro=params.distro or kernel.distro,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger.api import ConflictError, PulledImage, copy_disk, flatten_disk, shrink_ext4
+from banger.api import ConflictError, PulledImage, copy_disk
+from banger_local.flatten import flatten_disk, shrink_ext4
 
 if TYPE_CHECKING:
     from banger.api import Image, OperationContext, PullContext, Vm

@@ -20,11 +20,10 @@ from banger.api import (
     PulledImage,
     PulledKernel,
     UsageError,
-    content_dir,
     digest_file,
-    inspect_kernel,
 )
 from banger_local.file import new_file
+from banger_local.kernel_file import inspect_kernel
 from banger_local.manifest import (
     INITRD,
     MODULES,
@@ -51,13 +50,12 @@ _MANIFEST = "manifest.json"
 def export(op: OperationContext, image: Image, params: ExportParams) -> ExportResult:
     """Write an archive; the file is there when it is whole, and not before."""
     path = _check_target(params.path, force=params.force)
-    paths = op.services.paths
     kernel = op.store.find_kernel(image.kernel_ref) if image.kernel_ref and params.kernel else None
     with op.staging(f"image {image.name}", "local") as pull:
-        directory = content_dir(paths.images, image.digest)
+        directory = op.image_directory(image)
         files = {ROOTFS: directory / "rootfs.ext4", SEED: find_seed(pull, directory)}
         if kernel is not None:
-            base = content_dir(paths.kernels, kernel.digest)
+            base = op.kernel_directory(kernel)
             files |= {VMLINUZ: base / VMLINUZ, MODULES: base / MODULES, INITRD: base / INITRD}
         there = {name: file for name, file in files.items() if file is not None and file.is_file()}
         members = tuple(_describe(pull, name, file) for name, file in there.items())

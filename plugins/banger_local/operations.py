@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from banger.api import Image, Kernel, Operation, OperationContext, content_dir
+from banger.api import Image, Kernel, Operation, OperationContext
 
 #: Characters of a path (PATH_MAX).
 _PATH = 4096
@@ -125,7 +125,7 @@ def seed_image(op: OperationContext, params: SeedParams) -> ImageResult:
     from banger_local.seed import renew_seed
 
     image = op.store.image(params.name)
-    renew_seed(op, image, params.directory, content_dir(op.services.paths.images, image.digest))
+    renew_seed(op, image, params.directory)
     return ImageResult(image=image)
 
 

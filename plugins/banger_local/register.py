@@ -14,11 +14,10 @@ from banger.api import (
     ImageError,
     PulledImage,
     UsageError,
-    content_dir,
     copy_disk,
     digest_file,
-    stage_kernel,
 )
+from banger_local.kernel_stage import stage_kernel
 from banger_local.seed import seed_from_directory, seed_from_image
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def promote(op: OperationContext, image: Image) -> Image:
     """Copy a registered image's file into the store. Its link there is replaced in one step, under running VMs too."""
     if image.managed:
         raise ConflictError(f"'{image.name}' is in the store already", hint=f"banger image show {image.name}")
-    directory = content_dir(op.services.paths.images, image.digest)
+    directory = op.image_directory(image)
     source = Path(image.path)
     with op.staging(f"image {image.name}", "local") as pull:
         copy = pull.staging / "rootfs.ext4"

@@ -7,7 +7,9 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger.api import HostError, ImageError, UsageError, shrink_ext4, unpack_ext4
+from banger.api import HostError, ImageError, UsageError
+from banger_local.ext4_tree import unpack_ext4
+from banger_local.flatten import shrink_ext4
 
 if TYPE_CHECKING:
     from banger.api import Image, OperationContext, PullContext
@@ -56,8 +58,9 @@ def find_seed(pull: PullContext, image_dir: Path) -> Path | None:
     return None
 
 
-def renew_seed(op: OperationContext, image: Image, directory: str | None, image_dir: Path) -> None:
+def renew_seed(op: OperationContext, image: Image, directory: str | None) -> None:
     """Make an image's seed anew and put it in the place of the old one, in one step."""
+    image_dir = op.image_directory(image)
     with op.staging(f"image {image.name}", "local") as pull:
         if directory is not None:
             made: Path | None = seed_from_directory(pull, directory)

@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from banger.daemon.context import OperationContext
-from banger.daemon.kernel_files import choose_kernel_files
 from banger.daemon.offers import list_offers
 from banger.daemon.pulls import Catalogue, ImageWish
 from banger.errors import UsageError
@@ -111,9 +110,20 @@ class KernelList(BaseModel):
 def pull_image(op: OperationContext, params: ImagePullParams) -> ImageDetail:
     """Pull an image."""
     op.services.check_configured()
-    files = choose_kernel_files(params.kernel_ref, params.kernel, params.initrd, params.modules)
-    wish = ImageWish(params.name, params.kernel_ref, files, _parse_size(params.size))
+    wish = ImageWish(params.name, params.kernel_ref, _kernel_files(params), _parse_size(params.size))
     return _image_detail(op, Catalogue(op).pull_image(params.reference, wish))
+
+
+def _kernel_files(params: ImagePullParams) -> str | None:
+    """Return the files of a kernel, in lines; UsageError when a kernel is named in both ways, or in half of one."""
+    files = [params.kernel or "", params.initrd or "", params.modules or ""]
+    if params.kernel_ref and any(files):
+        raise UsageError(
+            "--kernel-ref goes with none of --kernel, --initrd and --modules", hint="name a kernel in one way"
+        )
+    if any(files) and not params.kernel:
+        raise UsageError("--initrd and --modules belong to a kernel", hint="--kernel FILE as well")
+    return "\n".join(files).rstrip("\n") or None
 
 
 def _parse_size(text: str | None) -> int | None:

@@ -17,7 +17,7 @@ from banger.host.command import HostCommands
 from banger.host.disk import HostDisks
 from banger.testing.contracts import RecordedProgress
 from banger_images_catalog.settings import Settings
-from tests.core.host.paper_kernel import RELEASE, make_bzimage
+from tests.plugins.local.paper_kernel import RELEASE, make_bzimage
 from tests.plugins.images_oci.misbehaving import Request
 
 ARCH = os.uname().machine

@@ -33,7 +33,7 @@ def start(banger_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> StartApp:
     def run(*places: Any, plugins: tuple[str, ...] = (), modules: tuple[Any, ...] = ()) -> BangerApp:
         listed = ", ".join(f'"{place}"' for place in places)
         config = f"[defaults]\nmemory = 128\n[plugins.images-catalog]\ncatalogs = [{listed}]\n"
-        builtin = ["core", "images-catalog", *plugins]
+        builtin = ["core", "images-catalog", "local", *plugins]
         app = banger_app(make_lab(), *modules, builtin=builtin, config=config)
         write_commands(app.services)
         return app

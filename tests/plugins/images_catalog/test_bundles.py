@@ -141,14 +141,13 @@ def test_hostile_bundles_are_refused_and_nothing_is_written_elsewhere(tmp_path: 
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        (kernel_members(release="6.2-other"), "not what its manifest says"),
         (kernel_members(arch="vax"), "is for vax"),
         ([*kernel_members(), ("modules.ext4", b"x" * 4096)], "modules.ext4 of 'box' is not an ext4"),
         (kernel_members()[:1], "has no vmlinuz"),
         ([*kernel_members(), ("rootfs.ext4", FS)], "has no place"),
-        ([kernel_members()[0], ("vmlinuz", b"MZ" + bytes(4096))], "."),
+        ([kernel_members()[0], ("vmlinuz", b"MZ" + bytes(4096))], "is no kernel"),
     ],
-    ids=range(6),
+    ids=range(5),
 )
 def test_hostile_kernels_are_refused(tmp_path: Path, members: list[tuple[str, bytes]], message: str) -> None:
     packed = pack(members)

@@ -24,7 +24,7 @@ from banger.model.image import Kernel
 from banger.testing.app import BangerApp
 from banger.testing.pytest_plugin import RunCli
 from banger_images_catalog.document import parse_document
-from tests.core.host.paper_kernel import RELEASE
+from tests.plugins.local.paper_kernel import RELEASE
 from tests.plugins.images_catalog.catalog_lab import (
     ARCH,
     answer_file,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from banger.errors import BangerError, CancelledError, ImageError, NotFoundError
-from banger.host import connections, download
+from banger.transfer import connections, download
 from banger.testing.contracts import RecordedProgress
 from banger_images_catalog import catalogs, site
 from banger_images_catalog.catalogs import Catalog, load_catalogs

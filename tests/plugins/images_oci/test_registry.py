@@ -17,7 +17,7 @@ from misbehaving import Lab, Request, digest, serve
 
 from banger.errors import BangerError, CancelledError, ImageError, NotFoundError
 from banger.host import caller, connections, download
-from banger.host.connections import Connections
+from banger.transfer.connections import Connections
 from banger_images_oci import registry
 from banger_images_oci.documents import Blob
 from banger_images_oci.reference import parse_reference

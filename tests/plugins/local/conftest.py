@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from banger.host import flatten
 from banger.host.command import HostCommands
 from banger.host.disk import HostDisks
 from banger.testing.app import BangerApp
 from banger.testing.pytest_plugin import MakeApp
 from banger.testing.samples import sample_image, sample_kernel
-from banger_local import seed
+from banger_local import flatten, seed
 from tests.core.daemon.paper_lab import CONFIG, make_lab
 
 MakeLab = Callable[[], BangerApp]

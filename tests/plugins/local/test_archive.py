@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from banger.errors import BangerError, ConflictError, ImageError, UsageError
-from banger.host.archive import ArchiveReader
+from banger.transfer.archive import ArchiveReader
 from banger.testing.app import BangerApp
 from banger_local.manifest import parse_manifest
-from tests.core.host.paper_kernel import RELEASE, write_tree
+from tests.plugins.local.paper_kernel import RELEASE, write_tree
 
 #: The archive that is written once.
 _KEPT: list[bytes] = []

@@ -12,7 +12,7 @@ import pytest
 from banger.errors import BangerError, ConflictError
 from banger.testing.app import BangerApp
 from banger_local.discovery import discover_kernel, version_key
-from tests.core.host.paper_kernel import RELEASE, make_bzimage, make_elf, write_tree
+from tests.plugins.local.paper_kernel import RELEASE, make_bzimage, make_elf, write_tree
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from banger.errors import ConflictError, HostError, ImageError, KernelError, Not
 from banger.host.command import HostCommands
 from banger.host.disk import HostDisks
 from banger.testing.app import BangerApp
-from tests.core.host.paper_kernel import RELEASE, write_tree
+from tests.plugins.local.paper_kernel import RELEASE, write_tree
 
 
 def register(app: BangerApp, path: Path, **choices: Any) -> dict[str, Any]:

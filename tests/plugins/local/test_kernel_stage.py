@@ -6,9 +6,9 @@ import pytest
 
 from banger.errors import KernelError
 from banger.host.command import HostCommands
-from banger.host.kernel_stage import stage_kernel
 from banger.testing.fakes import FakeCommands
-from tests.core.host.paper_kernel import RELEASE, write_tree
+from banger_local.kernel_stage import stage_kernel
+from tests.plugins.local.paper_kernel import RELEASE, write_tree
 
 
 @pytest.fixture

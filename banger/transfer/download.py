@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from banger.errors import ImageError
-from banger.host.connections import TRIES, Connections
+from banger.transfer.connections import TRIES, Connections
 
 if TYPE_CHECKING:
     import httpx

@@ -6,8 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from banger.errors import HostError, ImageError
-from banger.host.command import Commands, failed_program
+from banger.api import Commands, HostError, ImageError, failed_program
 
 #: Seconds until a program is given up; they take as long as the content takes to read and write.
 _TIMEOUT = 1800.0

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from banger.errors import ImageError
-from banger.host import ext4_tree
 from banger.host.command import HostCommands
-from banger.host.ext4_tree import unpack_ext4
+from banger_local import ext4_tree
+from banger_local.ext4_tree import unpack_ext4
 
 #: Without checksums, so that a directory can be changed by hand.
 MAKE = "mke2fs -q -F -t ext4 -b 4096 -O ^metadata_csum,^dir_index -E root_owner=0:0".split()

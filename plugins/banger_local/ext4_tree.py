@@ -12,9 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from banger.errors import ImageError
-from banger.host.command import Commands
-from banger.host.disk import has_ext4
+from banger.api import Commands, ImageError, has_ext4
 
 #: Bounds on what is taken out: of more than that no work disk begins.
 MAX_BYTES, MAX_ENTRIES, MAX_DEPTH = 1 << 30, 65536, 64

@@ -8,7 +8,7 @@ import pytest
 from banger.errors import HostError, ImageError
 from banger.host.command import HostCommands
 from banger.host.disk import HostDisks
-from banger.host.flatten import flatten_disk, shrink_ext4
+from banger_local.flatten import flatten_disk, shrink_ext4
 
 UUID = "0f0e0d0c-1111-4222-8333-444455556666"
 

@@ -12,8 +12,8 @@ import pytest
 import zstandard
 
 from banger.errors import HostError, KernelError
-from banger.host.kernel_file import KernelFile, extract_vmlinux, inspect_kernel
-from tests.core.host.paper_kernel import RELEASE, make_bzimage, make_elf
+from banger_local.kernel_file import KernelFile, extract_vmlinux, inspect_kernel
+from tests.plugins.local.paper_kernel import RELEASE, make_bzimage, make_elf
 
 
 def lz4_legacy(data: bytes) -> bytes:
