@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from banger.errors import StartError as StartError
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
-    from banger.transfer.archive import MANIFEST_LIMIT as MANIFEST_LIMIT
-    from banger.transfer.archive import ArchiveReader as ArchiveReader
-    from banger.transfer.archive import ArchiveWriter as ArchiveWriter
     from banger.host.caller import Login as Login
     from banger.host.caller import find_authorities as find_authorities
     from banger.host.caller import find_login as find_login
@@ -58,12 +55,6 @@ if TYPE_CHECKING:
     from banger.host.disk import Disks as Disks
     from banger.host.disk import digest_file as digest_file
     from banger.host.disk import has_ext4 as has_ext4
-    from banger.transfer.connections import TRIES as TRIES
-    from banger.transfer.connections import Connections as Connections
-    from banger.transfer.download import Wanted as Wanted
-    from banger.transfer.download import download as download
-    from banger.transfer.download import find_pause as find_pause
-    from banger.transfer.download import retry_later as retry_later
     from banger.host.process import find_process as find_process
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
     from banger.host.process import is_process_alive as is_process_alive
@@ -115,6 +106,15 @@ if TYPE_CHECKING:
     from banger.start.context import VmPaths as VmPaths
     from banger.start.step import MILESTONES as MILESTONES
     from banger.start.step import StartStep as StartStep
+    from banger.transfer.archive import MANIFEST_LIMIT as MANIFEST_LIMIT
+    from banger.transfer.archive import ArchiveReader as ArchiveReader
+    from banger.transfer.archive import ArchiveWriter as ArchiveWriter
+    from banger.transfer.connections import TRIES as TRIES
+    from banger.transfer.connections import Connections as Connections
+    from banger.transfer.download import Wanted as Wanted
+    from banger.transfer.download import download as download
+    from banger.transfer.download import find_pause as find_pause
+    from banger.transfer.download import retry_later as retry_later
 
 #: module -> the names it is home to.
 _HOMES = {

@@ -17,8 +17,8 @@ from banger.host.command import HostCommands
 from banger.host.disk import HostDisks
 from banger.testing.contracts import RecordedProgress
 from banger_images_catalog.settings import Settings
-from tests.plugins.local.paper_kernel import RELEASE, make_bzimage
 from tests.plugins.images_oci.misbehaving import Request
+from tests.plugins.local.paper_kernel import RELEASE, make_bzimage
 
 ARCH = os.uname().machine
 UUID = "11111111-2222-4333-8444-555555555555"

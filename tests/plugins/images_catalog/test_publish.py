@@ -24,7 +24,6 @@ from banger.model.image import Kernel
 from banger.testing.app import BangerApp
 from banger.testing.pytest_plugin import RunCli
 from banger_images_catalog.document import parse_document
-from tests.plugins.local.paper_kernel import RELEASE
 from tests.plugins.images_catalog.catalog_lab import (
     ARCH,
     answer_file,
@@ -35,6 +34,7 @@ from tests.plugins.images_catalog.catalog_lab import (
     pack,
 )
 from tests.plugins.images_oci.misbehaving import serve
+from tests.plugins.local.paper_kernel import RELEASE
 
 StartApp = Callable[..., BangerApp]
 

@@ -30,7 +30,6 @@ from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
 from banger.testing.pytest_plugin import BangerDirs, RunCli
 from banger.testing.samples import sample_image, sample_kernel
-from tests.plugins.local.paper_kernel import make_bzimage, write_tree
 from tests.plugins.images_catalog.catalog_lab import (
     answer_file,
     catalog,
@@ -42,6 +41,7 @@ from tests.plugins.images_catalog.catalog_lab import (
     publish,
 )
 from tests.plugins.images_oci.misbehaving import Request, serve
+from tests.plugins.local.paper_kernel import make_bzimage, write_tree
 
 StartApp = Callable[..., BangerApp]
 

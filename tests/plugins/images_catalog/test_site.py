@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from banger.errors import BangerError, CancelledError, ImageError, NotFoundError
-from banger.transfer import connections, download
 from banger.testing.contracts import RecordedProgress
+from banger.transfer import connections, download
 from banger_images_catalog import catalogs, site
 from banger_images_catalog.catalogs import Catalog, load_catalogs
 from banger_images_catalog.source import offer_images, pull_image

@@ -20,8 +20,8 @@ from registry_lab import entry, make_layout, make_tar, missing_programs, push, r
 from banger.errors import ConfigError, HostError, ImageError, LoginError
 from banger.host.caller import Login
 from banger.host.command import HostCommands
-from banger.transfer.connections import Connections
 from banger.testing.pytest_plugin import BangerDirs, MakeApp, RunCli
+from banger.transfer.connections import Connections
 from banger_images_oci.documents import Blob
 from banger_images_oci.login import find_login
 from banger_images_oci.reference import parse_reference

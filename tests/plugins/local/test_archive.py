@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from banger.errors import BangerError, ConflictError, ImageError, UsageError
-from banger.transfer.archive import ArchiveReader
 from banger.testing.app import BangerApp
+from banger.transfer.archive import ArchiveReader
 from banger_local.manifest import parse_manifest
 from tests.plugins.local.paper_kernel import RELEASE, write_tree
 
