@@ -77,15 +77,6 @@ USAGE = [
     ("vm cp otter:a otter:b", "one of the two has to be in a VM", "banger vm cp FILE VM:PATH"),
     ("vm cp /dev/null otter:", "devices, pipes and sockets are not copied", "- reads a pipe"),
     ("vm exec --env-file /no/such/file otter -- true", "No such file or directory", "ls -l /no/such/file"),
-    ("image register --name x", "--rootfs is missing", "banger image register --help"),
-    (
-        "image register --name x --rootfs a --kernel-ref b --kernel c",
-        "--kernel-ref goes with none of --kernel, --initrd and --modules",
-        "name a kernel in one way",
-    ),
-    ("image register --name x --rootfs /no/such", "--rootfs /no/such: No such file", "ls -l /no/such"),
-    ("image import /no/such", "FILE /no/such: No such file or directory", "ls -l /no/such"),
-    ("kernel import mine", "--from is missing", "banger kernel import --help"),
     ("vm exec --escape ab otter", "--escape ab: one printable character, or none", "--escape '^'"),
 ]
 #: Asked rightly, but it cannot be: exit status 1.
@@ -105,11 +96,6 @@ OPERATION = [
     ("kernel show nothing", "there is no kernel 'nothing'", "banger kernel pull NAME"),
     ("kernel rm nothing", "there is no kernel 'nothing'", "banger kernel pull NAME"),
     ("image pull nowhere:x", "nowhere", ""),
-    ("image promote nothing", "there is no image 'nothing'", "banger image pull NAME"),
-    ("image export nothing /tmp/no-such-file", "there is no image 'nothing'", "banger image pull NAME"),
-    ("image commit otter ready", "there is no VM 'otter'", "banger vm list"),
-    ("image import /etc/passwd", "this is no image archive", "copy it again"),
-    ("kernel import mine --from /etc/apt", "there is no kernel in /etc/apt", "boot/vmlinuz-*"),
     ("kernel rm nothing", "there is no kernel 'nothing'", "banger kernel list"),
     ("vm create --net wormhole", "there is no network 'wormhole'", "user"),
     ("vm create --vmm bochs", "there is no vmm 'bochs'", "qemu"),
