@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from misbehaving import Lab, Request, digest, serve
 
 from banger.errors import BangerError, CancelledError, ImageError, NotFoundError
-from banger.host import caller, connections, download
+from banger.host import caller
+from banger.transfer import connections, download
 from banger.transfer.connections import Connections
 from banger_images_oci import registry
 from banger_images_oci.documents import Blob
