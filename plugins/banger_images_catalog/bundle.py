@@ -36,7 +36,7 @@ FREE_BYTES, MOST_RATIO, MOST_BYTES = 1 << 30, 1000, 1 << 40
 #: Bytes of a kernel and of an initrd.
 _KERNEL_LIMIT = 1 << 28
 #: How hard zstd tries: a bundle is made once and fetched often.
-_LEVEL = 9
+_LEVEL = 6
 
 #: The name of an environment variable; text that a program can be given.
 Variable = Annotated[str, Field(pattern=r"^[^\x00-\x1f=]{1,4096}$")]

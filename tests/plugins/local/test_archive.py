@@ -6,7 +6,10 @@ import hashlib
 import io
 import json
 import tarfile
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from banger.errors import BangerError, ConflictError, ImageError, UsageError
+from banger.errors import BangerError, CancelledError, ConflictError, ImageError, UsageError
 from banger.testing.app import BangerApp
 from banger.transfer.archive import ArchiveReader
 from banger_local.manifest import parse_manifest
@@ -249,6 +252,30 @@ def test_other_files_are_no_archives(app: BangerApp, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(ImageError):
             app.call("image.import", {"path": str(tmp_path / "file")})
+    assert_untouched(app)
+
+
+def test_a_cancelled_import_leaves_nothing(
+    app: BangerApp, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, reading = ArchiveReader.extract, threading.Event()
+
+    def linger(reader: ArchiveReader, name: str, size: int, target: Path, report: Any) -> str:
+        digest = real(reader, name, size, target, report)
+        reading.set()
+        for _ in range(200):
+            report(0)  # raises once cancelled
+            time.sleep(0.05)
+        return digest
+
+    monkeypatch.setattr(ArchiveReader, "extract", linger)
+    with ThreadPoolExecutor(1) as pool:
+        importing = pool.submit(app.call, "image.import", {"path": str(archive)})
+        assert reading.wait(20)
+        (running,) = (entry for entry in app.call("op.list")["operations"] if entry["name"] == "image.import")
+        app.call("op.cancel", {"op_id": running["op_id"]})
+        with pytest.raises(CancelledError):
+            importing.result(20)
     assert_untouched(app)
 
 
