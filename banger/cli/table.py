@@ -98,9 +98,7 @@ ALIASES = {
 }
 
 _ANEW = "banger daemon stop; the next command starts it again (VMs go on)"
-_STATS = (
-    "banger vm health VM shows its load and memory; those of the guest's processes: banger vm exec VM -- top"
-)
+_STATS = "what VMs use: banger vm stats; the same, as it changes: banger vm top"
 _REACH = "its address and published ports: banger vm show VM"
 
 #: What people try from other tools, and what to do here.
@@ -108,8 +106,8 @@ HABITS = {
     "daemon start": "banger vm list, or any other command, starts it",
     "daemon restart": _ANEW,
     "daemon reload": _ANEW,
-    **dict.fromkeys(("top", "stats", "vm top", "vm stats"), _STATS),
-    **dict.fromkeys(("port", "vm port", "vm ports", "vm ip"), _REACH),
+    **dict.fromkeys(("top", "stats"), _STATS),
+    **dict.fromkeys(("port", "vm port", "vm ip"), _REACH),
     **dict.fromkeys(
         ("attach", "vm attach"), "a shell: banger vm exec VM; its serial console: banger vm console VM"
     ),
