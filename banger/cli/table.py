@@ -98,7 +98,9 @@ ALIASES = {
 }
 
 _ANEW = "banger daemon stop; the next command starts it again (VMs go on)"
-_STATS = "what VMs use: banger vm stats; the same, as it changes: banger vm top"
+_STATS = (
+    "banger vm health VM shows its load and memory; those of the guest's processes: banger vm exec VM -- top"
+)
 _REACH = "its address and published ports: banger vm show VM"
 
 #: What people try from other tools, and what to do here.
