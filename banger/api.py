@@ -84,8 +84,11 @@ if TYPE_CHECKING:
     from banger.model.service import Service as Service
     from banger.model.service import ServiceStatus as ServiceStatus
     from banger.model.size import format_bytes as format_bytes
+    from banger.model.size import parse_size as parse_size
     from banger.model.source import ImageSource as ImageSource
     from banger.model.source import KernelSource as KernelSource
+    from banger.model.source import Offer as Offer
+    from banger.model.source import OfferContext as OfferContext
     from banger.model.source import PullContext as PullContext
     from banger.model.source import PulledImage as PulledImage
     from banger.model.source import PulledKernel as PulledKernel
@@ -105,6 +108,15 @@ if TYPE_CHECKING:
     from banger.start.context import VmPaths as VmPaths
     from banger.start.step import MILESTONES as MILESTONES
     from banger.start.step import StartStep as StartStep
+    from banger.transfer.archive import MANIFEST_LIMIT as MANIFEST_LIMIT
+    from banger.transfer.archive import ArchiveReader as ArchiveReader
+    from banger.transfer.archive import ArchiveWriter as ArchiveWriter
+    from banger.transfer.connections import TRIES as TRIES
+    from banger.transfer.connections import Connections as Connections
+    from banger.transfer.download import Wanted as Wanted
+    from banger.transfer.download import download as download
+    from banger.transfer.download import find_pause as find_pause
+    from banger.transfer.download import retry_later as retry_later
 
 #: module -> the names it is home to.
 _HOMES = {
@@ -121,11 +133,14 @@ _HOMES = {
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
+    "banger.transfer.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",
     "banger.guest.wire": "clean_text",
     "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands failed_program",
     "banger.host.copy": "copy_disk",
     "banger.host.disk": "Disks digest_file has_ext4",
+    "banger.transfer.connections": "TRIES Connections",
+    "banger.transfer.download": "Wanted download find_pause retry_later",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",
@@ -135,8 +150,8 @@ _HOMES = {
     "banger.model.image": "Image Kernel",
     "banger.model.network": "GuestInterface HostForward NetAttachment NetworkMode QemuUser Tap",
     "banger.model.service": "RunningVm Service ServiceStatus",
-    "banger.model.size": "format_bytes",
-    "banger.model.source": "ImageSource KernelSource PullContext PulledImage PulledKernel",
+    "banger.model.size": "format_bytes parse_size",
+    "banger.model.source": "ImageSource KernelSource Offer OfferContext PullContext PulledImage PulledKernel",
     "banger.model.vm": "PublishedPort Vm VmSpec VmState",
     "banger.model.vmm": "Drive LaunchPlan LaunchSpec Vmm VmmFeatures VmmProbe VmmStatus",
     "banger.start.context": "StartContext UndoContext VmPaths",

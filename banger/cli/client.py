@@ -47,7 +47,8 @@ class Client:
         self._logins: dict[str, tuple[str, str]] = {}
 
     @cached_property
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
+        """What this program was started from, as a digest; a daemon that was started from the same has the same."""
         return hashlib.sha256(fingerprint(self.paths.config).encode()).hexdigest()[:32]
 
     def call(
@@ -162,7 +163,7 @@ class Client:
         on_event: Callable[[Event], None] | None,
         peek: float | None = None,
     ) -> dict[str, Any]:
-        mark = f"Banger-Fingerprint: {self._fingerprint}\r\n" if peek is None else ""
+        mark = f"Banger-Fingerprint: {self.fingerprint}\r\n" if peek is None else ""
         mark += f"Banger-Caller: {json.dumps(read_own())}\r\n"
         if self._logins:
             mark += f"Banger-Logins: {json.dumps(self._logins)}\r\n"

@@ -19,6 +19,8 @@ from banger.model.command import Command
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from banger.cli.client import Client
+
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
@@ -173,13 +175,13 @@ def plugin_commands() -> list[Command]:
 
 
 def learn_commands(arguments: list[str]) -> list[Command] | None:
-    """Let the daemon write down what plugins declare, when it never did and a command asks for what is not ours.
+    """Let the daemon write down what plugins declare, when a command is neither ours nor what it wrote down.
+
+    It is not asked when it wrote that down as it is now: then there is no such command.
 
     Through sudo no daemon is started, because it would be root's and stay: banger's own plugins are asked then. Return
     what they declare; None when nothing but what is written down is to be used.
     """
-    from banger.config.paths import find_paths
-
     words = [word for word in arguments[:2] if not word.startswith("-")]
     if len(words) < len(arguments[:2]) or words in ([], *([group] for group in GROUPS)):
         return None
@@ -187,12 +189,23 @@ def learn_commands(arguments: list[str]) -> list[Command] | None:
         return None
     if os.geteuid() == 0 and "SUDO_UID" in os.environ:
         return _with_builtin(plugin_commands())
-    if not find_paths().commands.exists():
-        from banger.cli.client import Client
+    if any(command.name.split()[: len(words)] == words for command in plugin_commands()):
+        return None
+    from banger.cli.client import Client
 
-        with contextlib.suppress(BangerError):  # then it is an unknown command
+    with contextlib.suppress(BangerError):  # then it is an unknown command
+        if not _is_of_now(Client()):
             Client().call("daemon.status")
     return None
+
+
+def _is_of_now(client: Client) -> bool:
+    """Tell whether what is written down is what the plugins declare that are installed now."""
+    try:
+        content = json.loads(client.paths.commands.read_text())
+        return bool(content["fingerprint"] == client.fingerprint)
+    except Exception:  # as above
+        return False
 
 
 def _with_builtin(written: list[Command]) -> list[Command]:

@@ -11,3 +11,8 @@ def absolute_reference(_: Any, __: Any, reference: str | None) -> str | None:
     scheme, colon, path = (reference or "").partition(":")
     here = path in (".", "..") or path.startswith(("./", "../", "~/"))
     return f"{scheme}:{os.path.abspath(os.path.expanduser(path))}" if colon and here else reference
+
+
+def absolute_path(_: Any, __: Any, path: str | None) -> str | None:
+    """Return a path as the daemon understands it; a callback for click."""
+    return os.path.abspath(os.path.expanduser(path)) if path else path

@@ -8,18 +8,36 @@ import click
 
 from banger.cli.client import Client
 from banger.cli.output import age, print_json, print_pairs, print_table, say
-from banger.cli.place import absolute_reference
+from banger.cli.place import absolute_path, absolute_reference
 from banger.cli.vm import json_option, run_operation
+from banger.errors import UsageError
 from banger.model.size import format_bytes
 
 
 @click.command()
 @click.argument("reference", metavar="NAME|SCHEME:REFERENCE", callback=absolute_reference)
 @click.option("--name", help="what to call it here")
+@click.option("--kernel-ref", metavar="KERNEL", help="boot it with a kernel that is here, or can be pulled")
+@click.option(
+    "--kernel", "kernel_file", metavar="FILE", callback=absolute_path, help="boot it with this kernel"
+)
+@click.option("--initrd", metavar="FILE", callback=absolute_path, help="kept with the kernel, not booted")
+@click.option("--modules", metavar="DIR", callback=absolute_path, help="the kernel's /lib/modules/RELEASE")
+@click.option("--size", help="of its disk, at least: 4G [as small as its content]")
 @json_option
-def image_pull(reference: str, name: str | None, as_json: bool) -> None:
-    """Get an image, for example debian-bookworm, docker.io/library/alpine:3.20 or oci-archive:./image.tar."""
-    image = run_operation("image.pull", _named(reference, name))["image"]
+def image_pull(
+    reference: str, name: str | None, kernel_file: str | None, as_json: bool, **choices: str | None
+) -> None:
+    """Get an image, for example debian-bookworm, docker.io/library/alpine:3.20 or oci-archive:./image.tar.
+
+    A name is looked for in the catalogs first: banger image list --available.
+    """
+    if choices["kernel_ref"] and (kernel_file or choices["initrd"] or choices["modules"]):
+        raise UsageError(
+            "--kernel-ref goes with none of --kernel, --initrd and --modules", hint="name a kernel in one way"
+        )
+    wanted = {key: value for key, value in {"kernel": kernel_file, **choices}.items() if value is not None}
+    image = run_operation("image.pull", {**_named(reference, name), **wanted})["image"]
     _pulled(image, as_json)
 
 
@@ -53,10 +71,15 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="print names onl
 
 
 @click.command()
+@click.option("--available", is_flag=True, help="list what can be pulled, and whether it is here")
 @json_option
 @quiet_option
-def image_list(as_json: bool, quiet: bool) -> None:
+def image_list(available: bool, as_json: bool, quiet: bool) -> None:
     """List the images here, and those that can be had by name."""
+    if available:
+        answer = run_operation("image.list", {"ask": True})
+        _list_offers(answer["offers"], as_json=as_json, quiet=quiet)
+        return
     answer = Client().call("image.list")
     _list(answer["images"], answer["available"], "image", as_json=as_json, quiet=quiet)
 
@@ -67,10 +90,11 @@ def image_list(as_json: bool, quiet: bool) -> None:
 @quiet_option
 def kernel_list(available: bool, as_json: bool, quiet: bool) -> None:
     """List the kernels here, and those that can be had by name."""
-    answer = Client().call("kernel.list")
     if available:
+        answer = run_operation("kernel.list", {"ask": True})
         _list_offers(answer["offers"], as_json=as_json, quiet=quiet)
         return
+    answer = Client().call("kernel.list")
     _list(answer["kernels"], answer["available"], "kernel", as_json=as_json, quiet=quiet)
 
 
@@ -116,10 +140,11 @@ def _list_offers(offers: list[dict[str, Any]], *, as_json: bool, quiet: bool) ->
             offer["state"],
             format_bytes(offer["bytes"]) if offer["bytes"] is not None else "-",
             offer["reference"],
+            offer["description"] or "-",
         )
         for offer in offers
     )
-    print_table(("NAME", "STATE", "SIZE", "SOURCE"), rows)
+    print_table(("NAME", "STATE", "SIZE", "SOURCE", "DESCRIPTION"), rows)
 
 
 @click.command()

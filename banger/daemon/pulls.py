@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import dataclasses
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 from banger.daemon.context import OperationContext
+from banger.daemon.offers import Target, resolve_source
 from banger.daemon.publish import (
     SameContentError,
     StagedPull,
@@ -15,20 +19,34 @@ from banger.daemon.publish import (
     remove_tree,
     staged,
 )
-from banger.errors import BangerError, ConflictError, NotFoundError, PluginError
+from banger.errors import BangerError, ConflictError, ImageError, NotFoundError, StoreError
 from banger.model.image import Image, Kernel
 from banger.model.name import check_ref_name, unknown_hint
-from banger.model.size import format_bytes
-from banger.model.source import ImageSource, KernelSource, PulledKernel
-from banger.registry import Registry
+from banger.model.size import format_bytes, format_mib
+from banger.model.source import ImageSource, KernelSource, PulledImage, PulledKernel
 
-log = logging.getLogger(__name__)
+#: The scheme of kernels that are files of this machine: the kernel's path, an initrd's and the modules', in lines.
+FILES = "files"
 
-#: The scheme of references that have a slash and no scheme, as people know them: ``docker.io/library/debian:bookworm``.
-CONTAINERS = "oci"
-
-S = TypeVar("S", ImageSource, KernelSource)
 T = TypeVar("T", Image, Kernel)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageWish:
+    """How a pulled image is to be: its name; its kernel, by reference or as files; its disk's least size, MiB.
+
+    :param kernel_files: what the kernel source ``files`` takes.
+    """
+
+    name: str | None = None
+    kernel_ref: str | None = None
+    kernel_files: str | None = None
+    size_mib: int | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the image becomes another than the source's."""
+        return any((self.kernel_ref, self.kernel_files, self.size_mib))
 
 
 class Catalogue:
@@ -39,25 +57,26 @@ class Catalogue:
         self._services = op.services
 
     def find_image(self, reference: str) -> Image | None:
-        """Return the stored image that a name, reference or digest means, if it is there."""
-        return next(
-            (
-                image
-                for image in self._services.database.images()
-                if reference in (image.name, image.source, image.digest)
-            ),
-            None,
-        )
+        """Return the stored image that a name, reference or digest means, if it is there.
+
+        :raises StoreError: it is there, and its record cannot be read.
+        """
+        return self._find(self._services.database.images(), reference, "image")
 
     def find_kernel(self, reference: str) -> Kernel | None:
-        """Return the stored kernel that a name, reference or digest means, if it is there."""
-        return next(
-            (
-                kernel
-                for kernel in self._services.database.kernels()
-                if reference in (kernel.name, kernel.source, kernel.digest)
-            ),
-            None,
+        """Return the stored kernel that a name, reference or digest means, if it is there; errors as above."""
+        return self._find(self._services.database.kernels(), reference, "kernel")
+
+    def _find(self, things: list[T], reference: str, what: Literal["image", "kernel"]) -> T | None:
+        if self._services.database.damaged(f"{what}s", reference):
+            raise StoreError(
+                f"the record of the {what} '{reference}' is damaged, or a newer banger wrote it",
+                hint="the daemon's log says what is wrong with it: banger daemon status",
+            )
+        # What is called by the reference comes first: a name may be what another was pulled from.
+        named = (thing for thing in things if thing.name == reference)
+        return next(named, None) or next(
+            (thing for thing in things if reference in (thing.source, thing.digest)), None
         )
 
     def image(self, reference: str) -> Image:
@@ -121,7 +140,7 @@ class Catalogue:
             if image.kernel_ref not in (kernel.name, kernel.source, kernel.digest):
                 continue
             try:
-                self._resolve_source(self._services.registries.kernel_sources, image.kernel_ref, "kernel")
+                self._resolve_kernel(image.kernel_ref)
             except BangerError:
                 raise ConflictError(
                     f"the image '{image.name}' boots with the kernel '{kernel.name}' only",
@@ -131,7 +150,7 @@ class Catalogue:
     def ensure_image(self, reference: str) -> Image:
         """Return an image, pulling it first when it is not there; what is there under another name will do."""
         try:
-            return self.find_image(reference) or self.pull_image(reference, None)
+            return self.find_image(reference) or self.pull_image(reference, ImageWish())
         except SameContentError as same:
             found = self.find_image(same.name)
             if found is None:
@@ -146,32 +165,57 @@ class Catalogue:
     def resolve_image(self, reference: str) -> None:
         """Raise unless the image is there or some source can get it."""
         if self.find_image(reference) is None:
-            self._resolve_source(self._services.registries.image_sources, reference, "image")
+            self._resolve_image(reference)
 
     def resolve_kernel(self, reference: str) -> None:
         """Raise unless the kernel is there or some source can get it."""
         if self.find_kernel(reference) is None:
-            self._resolve_source(self._services.registries.kernel_sources, reference, "kernel")
+            self._resolve_kernel(reference)
 
-    def pull_image(self, reference: str, name: str | None) -> Image:
-        """Get an image; ConflictError when its name is taken, before anything is fetched."""
-        source, rest = self._resolve_source(self._services.registries.image_sources, reference, "image")
-        name = check_ref_name(
-            name or _default_name(self._services.registries.image_sources, source, rest), "an image"
-        )
+    def pull_image(self, reference: str, wish: ImageWish) -> Image:
+        """Get an image; what is wrong with its name or its kernel is said before anything is fetched.
+
+        :raises ConflictError: the name is taken.
+        """
+        self.find_image(wish.name or reference)  # one whose record cannot be read is not to be got again
+        target = self._resolve_image(reference)
+        name = check_ref_name(wish.name or target.name, "an image")
+        if wish.kernel_ref is not None:
+            self.resolve_kernel(wish.kernel_ref)
         with self._services.locks.hold("pull", f"image {name}", cancelled=self._op.cancelled):
             there = self.find_image(name)
             if there is not None:
-                return _same(there, f"{source.scheme}:{rest}")
-            with staged(self._op, f"image {name}", source.scheme) as pull:
+                return _same(there, target.reference, asked=wish.changes)
+            with (
+                self._kernel_of(wish, name) as kernel_ref,
+                staged(self._op, f"image {name}", target.source.scheme) as pull,
+            ):
                 self._op.event(
                     "notice", text=f"there is no image {name} here yet; getting it, this happens once"
                 )
-                image = publish_image(
-                    self._op, pull, name, f"{source.scheme}:{rest}", source.pull(rest, pull)
-                )
+                pulled = target.source.pull(target.rest, pull)
+                pulled = _adapt(pull, pulled, target, kernel_ref, wish.size_mib)
+                image = publish_image(self._op, pull, name, target.reference, pulled)
                 pull.progress(f"done, {format_bytes(image.allocated_bytes)}")
                 return image
+
+    @contextmanager
+    def _kernel_of(self, wish: ImageWish, name: str) -> Iterator[str | None]:
+        """Give the reference of the kernel that was wished for; one given as files goes again when the block fails."""
+        if wish.kernel_files is None:
+            yield wish.kernel_ref
+            return
+        self.check_free(name, "kernel")
+        source = self._services.registries.kernel_sources.resolve(FILES)
+        with staged(self._op, f"kernel {name}", FILES) as pull:
+            pulled = source.pull(wish.kernel_files, pull)
+            where = wish.kernel_files.partition("\n")[0]
+            kernel = publish_kernel(self._op, pull, name, f"{FILES}:{where}", pulled)
+        try:
+            yield kernel.digest
+        except BaseException:
+            self.delete_kernel(kernel)
+            raise
 
     def pull_kernel(self, reference: str, name: str | None, *, force: bool = False) -> Kernel:
         """Get a kernel; ConflictError when its name is taken, before anything is fetched.
@@ -179,21 +223,27 @@ class Catalogue:
         :param force: get it again though it is here. What comes takes the name; what VMs are pinned to stays, under
             another.
         """
-        source, rest = self._resolve_source(self._services.registries.kernel_sources, reference, "kernel")
-        name = check_ref_name(
-            name or _default_name(self._services.registries.kernel_sources, source, rest), "a kernel"
-        )
+        self.find_kernel(name or reference)
+        target = self._resolve_kernel(reference)
+        name = check_ref_name(name or target.name, "a kernel")
         with self._services.locks.hold("pull", f"kernel {name}", cancelled=self._op.cancelled):
             there = self.find_kernel(name)
-            if there is not None and (_same(there, f"{source.scheme}:{rest}") and not force):
+            if there is not None and (_same(there, target.reference) and not force):
                 return there
-            with staged(self._op, f"kernel {name}", source.scheme) as pull:
+            with staged(self._op, f"kernel {name}", target.source.scheme) as pull:
                 if there is None:
                     text = f"there is no kernel {name} here yet; getting it, this happens once"
                     self._op.event("notice", text=text)
-                kernel = self._publish_pulled(pull, name, f"{source.scheme}:{rest}", source.pull(rest, pull))
+                pulled = target.source.pull(target.rest, pull)
+                kernel = self._publish_pulled(pull, name, target.reference, pulled)
                 pull.progress(f"done, {format_bytes(kernel.allocated_bytes)}")
                 return kernel
+
+    def _resolve_image(self, reference: str) -> Target[ImageSource]:
+        return resolve_source(self._op, self._services.registries.image_sources, reference, "image")
+
+    def _resolve_kernel(self, reference: str) -> Target[KernelSource]:
+        return resolve_source(self._op, self._services.registries.kernel_sources, reference, "kernel")
 
     def _publish_pulled(self, pull: StagedPull, name: str, source: str, pulled: PulledKernel) -> Kernel:
         """Publish a kernel that may have the name of another from the same source; the same content changes nothing."""
@@ -228,89 +278,40 @@ class Catalogue:
             text = f"the old one is kept as {renamed.name}: {used.message}"
             self._op.event("notice", text=text)
 
-    def _resolve_source(self, sources: Registry[S], reference: str, what: str) -> tuple[S, str]:
-        scheme, colon, rest = reference.partition(":")
-        if "/" in reference and scheme not in sources and CONTAINERS in sources:
-            scheme, colon, rest = CONTAINERS, ":", reference
-        registry = f"docker.io/library/{reference[:80]}" if CONTAINERS in sources else ""
-        if colon:
-            if scheme not in sources and registry:
-                raise NotFoundError(
-                    f"there is no {sources.noun} '{scheme[:80]}'",
-                    hint=f"{unknown_hint(scheme, sources, '')}; an image of Docker Hub is {registry}",
-                )
-            source = sources.resolve(scheme)
-            _default_name(sources, source, rest)
-            return source, rest
-        table = known_names(sources)
-        found = table.get(reference, [])
-        if len({source.scheme for source, _ in found}) > 1:
-            choices = [f"{source.scheme}:{known}" for source, known in found]
-            raise ConflictError(
-                f"{' and '.join(choices)} are both called '{reference[:80]}'",
-                hint=f"say which: {' or '.join(choices)}",
-            )
-        if found:
-            return found[0]
-        stored = self._services.database.images() if what == "image" else self._services.database.kernels()
-        names = {thing.name for thing in stored} | set(table)
-        hint = unknown_hint(reference, names, f"see: banger {what} list")
-        if registry and not hint.startswith("did you mean"):
-            hint = f"{hint}; an image of Docker Hub is {registry}"
-        raise NotFoundError(f"there is no {what} '{reference[:80]}'", hint=hint)
 
+def _same(there: T, source: str, *, asked: bool = False) -> T:
+    """Return what is there if it is what was asked for; ConflictError else.
 
-def known_names(sources: Registry[S]) -> dict[str, list[tuple[S, str]]]:
-    """Return what the sources suggest, by name: each with its source and reference, several where names clash.
-
-    A source that fails is left out and logged: the others' names work without it.
+    :param asked: whether something was asked for that it does not have, maybe.
     """
-    table: dict[str, list[tuple[S, str]]] = {}
-    for source in sources.values():
-        try:
-            names = [(_default_name(sources, source, known), known) for known in source.known]
-        except BangerError as error:
-            log.warning("%s '%s' is left out: %s", sources.noun, source.scheme, error)
-            continue
-        for name, known in names:
-            table.setdefault(name, []).append((source, known))
-    return table
-
-
-def available_names(sources: Registry[S]) -> tuple[str, ...]:
-    """Return what can be pulled as it is to be typed: by name, or by whole references where a name clashes."""
-    names: list[str] = []
-    for name, found in known_names(sources).items():
-        clash = len({source.scheme for source, _ in found}) > 1
-        names += [f"{source.scheme}:{known}" for source, known in found] if clash else [name]
-    return tuple(sorted(names))
-
-
-def _default_name(sources: Registry[S], source: S, reference: str) -> str:
-    """Ask a source what a reference is called; whatever is wrong with its answer is the plugin's error."""
-    try:
-        name = source.default_name(reference)
-    except BangerError:
-        raise
-    except Exception as error:
-        raise _broken(sources, source, f"{type(error).__name__}: {error}") from error
-    if not isinstance(name, str):
-        raise _broken(sources, source, f"default_name returned {type(name).__name__}, not a name")
-    return name
-
-
-def _broken(sources: Registry[S], source: S, reason: str) -> PluginError:
-    plugin = sources.owner(source.scheme)
-    return PluginError(
-        f"{sources.noun} '{source.scheme}' of plugin '{plugin}' failed: {reason}",
-        hint=f"report it to plugin {plugin}",
-        plugin=plugin,
-    )
-
-
-def _same(there: T, source: str) -> T:
     if there.source != source:
         raise ConflictError(
             f"'{there.name}' exists and comes from {there.source}", hint="choose another name with --name"
         )
+    if asked:
+        raise ConflictError(
+            f"'{there.name}' is here already, with its kernel and size",
+            hint=f"choose another name with --name, or: banger image delete {there.name}",
+        )
     return there
+
+
+def _adapt(
+    pull: StagedPull,
+    pulled: PulledImage,
+    target: Target[ImageSource],
+    kernel_ref: str | None,
+    size_mib: int | None,
+) -> PulledImage:
+    """Return a pulled image with the kernel and size that were asked for, or that the offer says."""
+    if kernel_ref is None and target.offer is not None:
+        kernel_ref = target.offer.kernel_ref
+    if size_mib is not None:
+        now = math.ceil(pulled.rootfs.stat().st_size / (1 << 20))
+        if now > size_mib:
+            raise ImageError(
+                f"the image is {format_mib(now)} large, which --size {format_mib(size_mib)} is too little for",
+                hint=f"--size {format_mib(now)}, or more",
+            )
+        pull.disks.grow(pulled.rootfs, "raw", size_mib)
+    return dataclasses.replace(pulled, kernel_ref=kernel_ref or pulled.kernel_ref)

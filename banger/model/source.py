@@ -46,6 +46,50 @@ class PullContext(Protocol):
         """Report a stage by name; ``done`` and ``total`` are bytes. Raises CancelledError once cancelled."""
 
 
+class OfferContext(Protocol):
+    """What a source gets to say what it has: its settings, its cache, and whether it may ask the network."""
+
+    @property
+    def cache(self) -> Path:
+        """A per-user cache directory of this source; contents may vanish between calls."""
+
+    @property
+    def arch(self) -> str:
+        """``uname -m`` of the guest wanted."""
+
+    @property
+    def ask(self) -> bool:
+        """Whether somebody waits for an answer of now; else what was learned before is enough, and quick."""
+
+    def settings(self, plugin: str) -> BaseModel:
+        """Return the frozen settings mounted at ``[plugins.<plugin>]``."""
+
+    def notice(self, text: str) -> None:
+        """Tell the caller, such as that a place cannot be asked and what it said last is used."""
+
+    def progress(
+        self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
+    ) -> None:
+        """Report a stage by name. Raises CancelledError once cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An image or kernel that can be had by a name.
+
+    :param reference: where from, scheme included: this source's own, or another's of which it knows.
+    :param kernel_ref: the kernel to boot an image with, instead of what its source says.
+    :param size: bytes that are fetched; None where that is not known beforehand.
+    """
+
+    name: str
+    reference: str
+    distro: str = ""
+    kernel_ref: str | None = None
+    size: int | None = None
+    description: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class PulledImage:
     """What an image source leaves in the staging directory, and how the image wants to be run.
@@ -94,6 +138,8 @@ class ImageSource:
         Raises UsageError or NotFoundError for a reference it cannot have.
     :param pull: reference (without scheme) and context to a :class:`PulledImage`; blocking, in a worker thread.
     :param known: the references worth suggesting and listing.
+    :param offers: what there is by name, where that is not known when plugins are loaded. A name that is offered means
+        the offer, whatever other sources know by it.
     """
 
     scheme: str
@@ -101,6 +147,7 @@ class ImageSource:
     default_name: Callable[[str], str]
     pull: Callable[[str, PullContext], PulledImage]
     known: tuple[str, ...] = ()
+    offers: Callable[[OfferContext], tuple[Offer, ...]] | None = None
 
     @property
     def name(self) -> str:
@@ -120,6 +167,7 @@ class KernelSource:
     pull: Callable[[str, PullContext], PulledKernel]
     known: tuple[str, ...] = ()
     size: Callable[[str], int | None] | None = None
+    offers: Callable[[OfferContext], tuple[Offer, ...]] | None = None
 
     @property
     def name(self) -> str:

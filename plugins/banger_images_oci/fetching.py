@@ -12,8 +12,7 @@ from typing import IO, TYPE_CHECKING
 from banger.api import ImageError
 
 if TYPE_CHECKING:
-    from banger.api import PullContext
-    from banger_images_oci.connection import Connections
+    from banger.api import Connections, PullContext
     from banger_images_oci.documents import Blob, Manifest
     from banger_images_oci.registry import Registry
 

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from banger.api import ImageError, Login, LoginError, NotFoundError
-from banger_images_oci.connection import TRIES, Connections
+from banger.api import (
+    TRIES,
+    Connections,
+    ImageError,
+    Login,
+    LoginError,
+    NotFoundError,
+    Wanted,
+    download,
+    find_pause,
+    retry_later,
+)
 from banger_images_oci.documents import DOCUMENT_LIMIT, INDEXES, MANIFESTS, Blob, parse_json
 from banger_images_oci.reference import Reference, is_insecure, is_loopback
 
 if TYPE_CHECKING:
     import httpx
 
-#: Redirects that are followed, the longest a Retry-After is kept to (seconds), bytes of an answer to a login.
-_REDIRECTS, _WAIT, _LOGIN_LIMIT = 5, 20.0, 1 << 20
+#: Redirects that are followed, bytes of an answer to a login.
+_REDIRECTS, _LOGIN_LIMIT = 5, 1 << 20
 _TRANSIENT = (429, 500, 502, 503, 504)
-_CHUNK = 1024 * 1024
 
 
 class Registry:
@@ -64,7 +71,7 @@ class Registry:
                     data = self._read(answer, DOCUMENT_LIMIT, "manifest")
                 break
             except self._httpx.TransportError as error:
-                self._broke_off(attempt, error)
+                retry_later(self._connections, self._name, attempt, error)
         if wanted.startswith("sha256:") and f"sha256:{hashlib.sha256(data).hexdigest()}" != wanted:
             raise ImageError(f"{self._name} sent a manifest with another digest than {wanted[:19]}")
         return data
@@ -74,68 +81,13 @@ class Registry:
 
         Of several that fetch the same blob, in this process or another, one does and the others wait.
         """
-        part = target.with_name(f"{target.name}.part")
-        with self._hold(part, target) as file:
-            if file is None:
-                return
-            for attempt in range(TRIES):
-                try:
-                    self._fetch(blob, file, tick)
-                    break
-                except self._httpx.TransportError as error:
-                    self._broke_off(attempt, error)
-                except ImageError:
-                    part.unlink(missing_ok=True)
-                    raise
-            file.flush()  # what a crash makes of it is seen by its digest
-            os.replace(part, target)
-
-    @contextmanager
-    def _hold(self, part: Path, target: Path) -> Iterator[IO[bytes] | None]:
-        """Give the part, locked; None when somebody else has finished it meanwhile."""
-        while True:
-            with open(part, "a+b") as file:
-                while not _lock(file):
-                    self._connections.sleep(0.1)
-                if not _is_same(file, part):
-                    continue  # it was finished, or thrown away, by whoever had it
-                if target.exists():
-                    part.unlink()
-                    yield None
-                else:
-                    yield file
-                return
-
-    def _fetch(self, blob: Blob, file: IO[bytes], tick: Callable[[int], None]) -> None:
-        digest, done = _hash_part(file, blob.size)
-        if done < blob.size:
-            headers = {"Range": f"bytes={done}-"} if done else {}
-            with self._get(f"blobs/{blob.digest}", headers) as answer:
-                if done and not _goes_on(answer, done):
-                    file.truncate(0)
-                    digest, done = hashlib.sha256(), 0
-                for data in answer.iter_raw():
-                    done += len(data)
-                    if done > blob.size:
-                        break
-                    digest.update(data)
-                    file.write(data)
-                    self._connections.moved(len(data))
-                    tick(done)
-        if done < blob.size:
-            raise self._httpx.ReadError(f"only {done} of {blob.size} bytes came")
-        if done > blob.size or f"sha256:{digest.hexdigest()}" != blob.digest:
-            raise ImageError(f"{self._name} sent other content than {blob.digest[:19]}")
-
-    def _broke_off(self, attempt: int, error: Exception) -> None:
-        """Wait before the next try; raise when there is none."""
-        self._connections.check()
-        if attempt + 1 == TRIES:
-            said = ascii(str(error) or type(error).__name__)[1:-1][:80]
-            raise ImageError(
-                f"{self._name} broke off {TRIES} times: {said}", hint="try again later"
-            ) from error
-        self._connections.sleep(0.2 * 2**attempt)
+        download(
+            lambda headers: self._get(f"blobs/{blob.digest}", headers),
+            target,
+            Wanted(blob.digest, blob.size, self._name),
+            self._connections,
+            tick,
+        )
 
     @contextmanager
     def _get(self, path: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
@@ -161,7 +113,7 @@ class Registry:
                     self._token = self._log_in(answer.headers.get("WWW-Authenticate", ""))
                 elif status in _TRANSIENT and tries + 1 < TRIES:
                     tries += 1
-                    self._connections.sleep(_pause(answer.headers.get("Retry-After", ""), tries))
+                    self._connections.sleep(find_pause(answer.headers.get("Retry-After", ""), tries))
                 else:
                     raise self._refused(status)
             finally:
@@ -261,45 +213,3 @@ class Registry:
                 hint=f"docker login {self._name.partition('/')[0]}, or podman login",
             )
         return ImageError(f"{self._name} answers with status {status}", hint="try again later")
-
-
-def _lock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_same(file: IO[bytes], path: Path) -> bool:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(os.fstat(file.fileno()), there)
-
-
-def _hash_part(file: IO[bytes], limit: int) -> tuple[hashlib._Hash, int]:
-    """Return the state of the digest of what is there, and its bytes; what is too long is thrown away."""
-    digest, done = hashlib.sha256(), 0
-    file.seek(0)
-    while data := file.read(_CHUNK):
-        digest.update(data)
-        done += len(data)
-    if done > limit:
-        file.truncate(0)
-        return hashlib.sha256(), 0
-    return digest, done
-
-
-def _goes_on(answer: httpx.Response, done: int) -> bool:
-    """Tell whether an answer is the rest from a byte on."""
-    found = re.match(r"bytes (\d{1,15})-", answer.headers.get("Content-Range", ""))
-    return answer.status_code == 206 and found is not None and int(found[1]) == done
-
-
-def _pause(asked: str, tries: int) -> float:
-    """Return the seconds to wait: as asked for, within bounds."""
-    return (
-        min(float(asked), _WAIT) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0.3 * 2**tries
-    )

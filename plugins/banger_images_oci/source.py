@@ -51,8 +51,8 @@ def name_file(path: str) -> str:
 
 def pull_reference(text: str, ctx: PullContext) -> PulledImage:
     """Pull from a registry. What the cache has by digest is not asked for again."""
+    from banger.api import Connections
     from banger_images_oci.cache import hold_cache
-    from banger_images_oci.connection import Connections
     from banger_images_oci.fetching import Fetching
     from banger_images_oci.registry import Registry
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from banger.api import hookimpl
 
 if TYPE_CHECKING:
-    from banger.api import Command, Operation
+    from banger.api import Command, KernelSource, Operation
 
 #: name, one line of help, what is run
 _COMMANDS = (
@@ -19,6 +19,15 @@ _COMMANDS = (
     ("image import", "read an image from a file", "import_image"),
     ("kernel import", "take over a kernel that is on this machine", "import_kernel"),
 )
+
+
+@hookimpl
+def banger_register_kernel_sources() -> list[KernelSource]:
+    """Declare kernels that are files of this machine."""
+    from banger.api import KernelSource
+    from banger_local.kernels import name_files, pull_files
+
+    return [KernelSource("files", "a kernel's files on this machine", name_files, pull_files)]
 
 
 @hookimpl

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from banger.api import (
+    MANIFEST_LIMIT,
+    ArchiveReader,
+    ArchiveWriter,
     BangerError,
     ConflictError,
     HostError,
@@ -19,7 +22,6 @@ from banger.api import (
     UsageError,
     digest_file,
 )
-from banger_local.container import MANIFEST_LIMIT, ArchiveReader, ArchiveWriter
 from banger_local.file import new_file
 from banger_local.kernel_file import inspect_kernel
 from banger_local.manifest import (

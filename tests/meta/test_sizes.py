@@ -16,8 +16,8 @@ FILE_LINES, FUNCTION_LINES = 500, 80
 LONGER: dict[str, str] = {}
 #: Lines of code of banger/ (blank lines, comments and docstrings do not count): the core proper, and what stands
 #: around it.
-CORE_BUDGET, AROUND_BUDGET = 9000, 7000
-AROUND = ("cli", "testing", "bench", "sdk")
+CORE_BUDGET, AROUND_BUDGET = 9800, 7000
+AROUND = ("cli", "testing", "bench", "sdk", "transfer")
 
 
 def sources(*folders: str, suffixes: tuple[str, ...] = (".py", ".c", ".h", ".sh")) -> Iterator[Path]:

@@ -21,7 +21,7 @@ from banger.errors import ConfigError, HostError, ImageError, LoginError
 from banger.host.caller import Login
 from banger.host.command import HostCommands
 from banger.testing.pytest_plugin import BangerDirs, MakeApp, RunCli
-from banger_images_oci.connection import Connections
+from banger.transfer.connections import Connections
 from banger_images_oci.documents import Blob
 from banger_images_oci.login import find_login
 from banger_images_oci.reference import parse_reference

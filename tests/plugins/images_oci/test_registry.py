@@ -17,8 +17,9 @@ from misbehaving import Lab, Request, digest, serve
 
 from banger.errors import BangerError, CancelledError, ImageError, NotFoundError
 from banger.host import caller
-from banger_images_oci import connection, registry
-from banger_images_oci.connection import Connections
+from banger.transfer import connections, download
+from banger.transfer.connections import Connections
+from banger_images_oci import registry
 from banger_images_oci.documents import Blob
 from banger_images_oci.reference import parse_reference
 from banger_images_oci.registry import Registry
@@ -36,7 +37,8 @@ def nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "TRIES", 2)
+    monkeypatch.setattr(connections, "TRIES", 2)
+    monkeypatch.setattr(download, "TRIES", 2)
     monkeypatch.setattr(registry, "TRIES", 2)
 
 

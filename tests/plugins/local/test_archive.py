@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from banger.errors import BangerError, CancelledError, ConflictError, ImageError, UsageError
 from banger.testing.app import BangerApp
-from banger_local.container import ArchiveReader
+from banger.transfer.archive import ArchiveReader
 from banger_local.manifest import parse_manifest
 from tests.plugins.local.paper_kernel import RELEASE, write_tree
 

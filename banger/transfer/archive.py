@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from banger.api import HostError, ImageError
+from banger.errors import HostError, ImageError
 
 _BLOCK = 512
 _PIECE = 1 << 20
+#: Bytes that tar fills its archives up to, with zeros.
+_RECORD = 10240
 #: Bytes of a manifest.
 MANIFEST_LIMIT = 1 << 20
 #: The window that a stream may ask for, as for everything that is unpacked here.
@@ -33,13 +35,17 @@ class _Stream(Protocol):
 
 
 class ArchiveWriter:
-    """Writes members one after the other to a file that is open."""
+    """Writes members one after the other to a file that is open. The same members give the same bytes.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    :param level: how hard zstd tries, 1 to 19.
+    """
+
+    def __init__(self, file: IO[bytes], level: int = 3) -> None:
         import zstandard
 
+        # However many threads there are: with one or more, zstd cuts its work in the same places.
         threads = min(_THREADS, os.cpu_count() or 1)
-        compressor = zstandard.ZstdCompressor(level=3, write_checksum=True, threads=threads)
+        compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, threads=threads)
         self._stream: Any = compressor.stream_writer(file, closefd=False)
 
     def add(self, name: str, content: IO[bytes], size: int, report: Report | None = None) -> None:
@@ -89,6 +95,9 @@ class ArchiveReader:
         """Write the next member to a new file, zeros as holes; its SHA-256, hexadecimal."""
         if self._header(name) != size:
             raise ImageError(f"the archive's {name} is not as large as its manifest says")
+        return self._write(size, target, report)
+
+    def _write(self, size: int, target: Path, report: Report | None) -> str:
         digest = hashlib.sha256()
         with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             left = size
@@ -103,21 +112,41 @@ class ArchiveReader:
         self._take(-size % _BLOCK)
         return digest.hexdigest()
 
+    def members(
+        self, limits: Mapping[str, int], directory: Path, report: Report | None = None
+    ) -> dict[str, str]:
+        """Write all members to files in a directory, whatever their order; the SHA-256 of each by its name.
+
+        :param limits: names that there may be, each once, and the bytes that each has at most.
+        """
+        found: dict[str, str] = {}
+        while (block := self._take(_BLOCK)).strip(b"\0"):
+            info = _parse(block)
+            if info.name not in limits or info.name in found or not _is_file(info):
+                raise ImageError(f"the archive holds {_show(info.name)}, which has no place in it")
+            if info.size > limits[info.name]:
+                raise ImageError(f"the archive's {info.name} is too large: {info.size} bytes")
+            found[info.name] = self._write(info.size, directory / info.name, report)
+        self._check_rest(_BLOCK)
+        return found
+
     def end(self) -> None:
         """Check that nothing follows."""
-        if self._take(2 * _BLOCK).strip(b"\0") or self._read(1):
+        self._check_rest(2 * _BLOCK)
+
+    def _check_rest(self, least: int) -> None:
+        """Check that zeros follow and nothing else: at least so many bytes, at most a record of tar's."""
+        rest = self._take(least)
+        while len(rest) <= _RECORD and (piece := self._read(_RECORD)):
+            rest += piece
+        if rest.strip(b"\0") or len(rest) > _RECORD:
             raise ImageError("the archive goes on after its end")
 
     def _header(self, name: str) -> int:
         """Read a header and return the member's size."""
-        block = self._take(_BLOCK)
-        try:
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
-        except (tarfile.HeaderError, ValueError) as error:
-            raise ImageError("this is no image archive", hint="banger image export writes them") from error
-        if info.name != name or info.type != tarfile.REGTYPE or info.size < 0:
-            found = info.name[:80].encode("ascii", "backslashreplace").decode()
-            raise ImageError(f"the archive holds {found!r} where {name} has to be")
+        info = _parse(self._take(_BLOCK))
+        if info.name != name or not _is_file(info):
+            raise ImageError(f"the archive holds {_show(info.name)} where {name} has to be")
         return info.size
 
     def _take(self, size: int) -> bytes:
@@ -136,6 +165,21 @@ class ArchiveReader:
             raise ImageError(
                 f"this is no image archive, or it is damaged: {error}", hint="copy it again"
             ) from error
+
+
+def _parse(block: bytes) -> tarfile.TarInfo:
+    try:
+        return tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+    except (tarfile.HeaderError, ValueError) as error:
+        raise ImageError("this is no image archive", hint="banger image export writes them") from error
+
+
+def _is_file(info: tarfile.TarInfo) -> bool:
+    return info.type == tarfile.REGTYPE and info.size >= 0
+
+
+def _show(name: str) -> str:
+    return repr(name[:80].encode("ascii", "backslashreplace").decode())
 
 
 def _write_sparse(file: IO[bytes], piece: bytes) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from banger.api import ConfigError, ImageError, find_authorities, find_proxy
+from banger.errors import ConfigError, ImageError
+from banger.host.caller import find_authorities, find_proxy
 
 if TYPE_CHECKING:
     import socket
@@ -23,6 +24,7 @@ TRIES, SILENCE = 5, 30.0
 WINDOW, WINDOW_BYTES = 60.0, 65536
 #: What OpenSSL says of a certificate that nobody vouches for.
 _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+_PLAIN = "a registry without TLS: [plugins.images-oci] insecure"
 #: Seconds between two looks at whether the pull was cancelled or stands still.
 _LOOK = 0.25
 
@@ -32,9 +34,10 @@ class Connections:
 
     :param report: tells of progress and raises when the pull is cancelled; called several times a second.
     :param window: seconds in which ``WINDOW_BYTES`` have to come.
+    :param plain: what to say to who means a place without TLS.
     """
 
-    def __init__(self, report: Callable[[], None], *, window: float = WINDOW) -> None:
+    def __init__(self, report: Callable[[], None], *, window: float = WINDOW, plain: str = _PLAIN) -> None:
         import httpx
 
         # Its lines have whole addresses in them, and in those of stores are signatures.
@@ -42,7 +45,7 @@ class Connections:
             logging.getLogger(name).setLevel(logging.WARNING)
         self._httpx = httpx
         self._extensions = {"trace": self._trace}
-        self._report, self._window = report, window
+        self._report, self._window, self._plain = report, window, plain
         # The caller is known to the thread that pulls, not to those that fetch.
         self._proxy = _remember(find_proxy)
         self._clients: dict[str | None, httpx.Client] = {}
@@ -113,7 +116,7 @@ class Connections:
         said = ascii(str(error) or type(error).__name__)[1:-1][:120]
         host, proxy = urlsplit(url).netloc, self._proxy(url)
         through = f" through the proxy {urlsplit(proxy).netloc.rpartition('@')[2]}" if proxy else ""
-        hint = "check the name and the network; a registry without TLS: [plugins.images-oci] insecure"
+        hint = f"check the name and the network; {self._plain}"
         if _UNTRUSTED in said:
             hint = "SSL_CERT_FILE names a file with the authority that signed it; ca-certificates has the usual ones"
         return ImageError(f"{ascii(host)[1:-1][:100]} cannot be reached{through}: {said}", hint=hint)

@@ -1,0 +1,1 @@
+"""What plugins move content with, over the network and into files; the core itself does without."""
