@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from banger.cli.client import Client as Client
+    from banger.cli.cp import send_directory as send_directory
     from banger.cli.extension import Extension as Extension
     from banger.cli.extension import Place as Place
+    from banger.cli.extension import Work as Work
     from banger.cli.output import Progress as Progress
     from banger.cli.output import clean as clean
     from banger.cli.output import green as green
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from banger.host.command import Completed as Completed
     from banger.host.command import HostCommands as HostCommands
     from banger.host.disk import Disks as Disks
+    from banger.host.folder import open_handover as open_handover
+    from banger.host.folder import remove_tree as remove_tree
     from banger.host.process import find_process as find_process
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
     from banger.host.process import is_process_alive as is_process_alive
@@ -102,7 +106,8 @@ if TYPE_CHECKING:
 #: module -> the names it is home to.
 _HOMES = {
     "banger.cli.client": "Client",
-    "banger.cli.extension": "Extension Place",
+    "banger.cli.cp": "send_directory",
+    "banger.cli.extension": "Extension Place Work",
     "banger.cli.output": "Progress clean green print_json print_pairs red say",
     "banger.cli.pipe": "Ended run_piped",
     "banger.cli.vm_exec": "run_in_vm",
@@ -116,6 +121,7 @@ _HOMES = {
     "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands",
     "banger.host.disk": "Disks",
+    "banger.host.folder": "open_handover remove_tree",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import platform
-import shutil
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from banger.config.paths import make_private
 from banger.daemon.context import OperationContext
 from banger.errors import BangerError, ConflictError, ImageError, KernelError, NotFoundError, PluginError
 from banger.host.disk import allocated_bytes, digest_file
+from banger.host.folder import remove_tree
 from banger.model.image import Image, Kernel
 from banger.model.name import check_ref_name, unknown_hint
 from banger.model.size import format_bytes
@@ -361,21 +361,6 @@ def _same(there: T, source: str) -> T:
 def content_dir(base: Path, digest: str) -> Path:
     """Return the directory of content with a digest."""
     return base / digest.removeprefix("sha256:")[:32]
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a directory of ours and all in it; nothing happens when it is not there."""
-
-    def failed(function: object, path: str, error: BaseException) -> None:
-        if not isinstance(error, FileNotFoundError):
-            log.error("%s could not be removed: %s", path, error)
-
-    for path, folders, _ in os.walk(directory):
-        for folder in folders:
-            inner = os.path.join(path, folder)
-            if not os.path.islink(inner):
-                os.chmod(inner, 0o700)
-    shutil.rmtree(directory, onerror=lambda f, p, info: failed(f, p, info[1]))
 
 
 def _check_inside(staging: Path, path: Path, kind: type[ImageError | KernelError]) -> None:

@@ -10,7 +10,6 @@ fail() {
     exit "${2:-1}"
 }
 
-command -v git >/dev/null 2>&1 || fail "git is not installed in the guest" 90
 
 # Print the tree of all files that are not ignored, through an index that is thrown away.
 # It lies in the repository, not in a tmpfs: it may be large.
@@ -44,12 +43,23 @@ state() {
     fi
 }
 
+# begin PATH: make room for a repository that arrives whole; until it is settled it is a part.
+begin() {
+    mkdir -p -- "$1/.git"
+    : >"$1/.git/banger-preparing"
+}
+
+# settle PATH: what arrived whole is whole.
+settle() {
+    cd -- "$1"
+    if command -v mise >/dev/null 2>&1; then mise trust -q . >/dev/null 2>&1 || true; fi
+    rm -f .git/banger-preparing
+}
+
 # receive PATH FORMAT: make the repository and take a pack from standard input.
 receive() {
-    if [ ! -d "$1/.git" ]; then
-        mkdir -p -- "$1"
-        if [ "$2" = sha1 ]; then git init -q -- "$1"; else git init -q --object-format="$2" -- "$1"; fi
-    fi
+    mkdir -p -- "$1"
+    if [ "$2" = sha1 ]; then git init -q -- "$1"; else git init -q --object-format="$2" -- "$1"; fi
     cd -- "$1"
     : >.git/banger-preparing
     [ "$3" = empty ] || git index-pack --stdin --fix-thin >/dev/null
@@ -116,4 +126,8 @@ branches() {
 
 what=$1
 shift
+case $what in
+begin | settle) ;;
+*) command -v git >/dev/null 2>&1 || fail "git is not installed in the guest" 90 ;;
+esac
 "$what" "$@"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from banger.api import ConflictError, Progress, UsageError, say
+from banger.api import ConflictError, Progress, UsageError, open_handover, say
 from banger_workspace.archive import tar_stream
 from banger_workspace.changes import Changes, find_changes, list_files
 from banger_workspace.git import printable
 from banger_workspace.place import guest_of, locked, look
 from banger_workspace.repository import Repository, find_repository
+from banger_workspace.stage import stage_repository
 
 if TYPE_CHECKING:
     from banger.api import Client
@@ -127,6 +129,8 @@ def _bring(
         before = None
     guest = guest_of(client, detail, {"guest_path": wanted.guest_path})
     there = _check_place(guest, before, force)
+    if there == "absent":
+        return describe(found, _send_whole(guest, found, progress))
     known = before["head"] if before is not None and there in ("clean", "changed") else None
     same = before is not None and before["mode"] == wanted.mode
     pack = _pack(repository, wanted.mode, known if same else None)
@@ -134,6 +138,28 @@ def _bring(
     guest.ask("receive", repository.object_format, "empty" if pack is None else "pack", input=commit)
     files = _counted(_fill_input(found), progress, "files")
     tree = guest.oid(guest.ask("fill", *_fill_arguments(found), input=files))
+    return describe(found, tree)
+
+
+def _send_whole(guest: Guest, found: Import, progress: Progress) -> str:
+    """Make the repository here and copy it over; return the tree of its files."""
+
+    def notice(stage: str) -> None:
+        progress({"event": "stage", "stage": stage})
+
+    with open_handover(guest.client.paths.staging) as folder:
+        top = os.path.join(folder, "repo")
+        tree = stage_repository(found, top, notice)
+        guest.ask("begin")
+        parent, name = posixpath.split(guest.path)
+        guest.send(top, parent, name, progress)
+        guest.ask("settle")
+    return tree
+
+
+def describe(found: Import, tree: str) -> dict[str, Any]:
+    """Return the record of a repository that arrived."""
+    wanted, repository = found.wanted, found.repository
     return {
         "guest_path": wanted.guest_path,
         "source": repository.top,
@@ -181,24 +207,31 @@ def _pack(repository: Repository, mode: str, known: str | None) -> Iterator[byte
     head = repository.head
     if head is None or head == known:
         return None
-    lines = [head]
-    if mode != "full_copy":
-        lines.insert(0, f"--shallow {head}")
-    if known is not None and repository.git.ask("cat-file", "-e", f"{known}^{{commit}}") is not None:
-        if mode != "full_copy":
-            lines.insert(0, f"--shallow {known}")
-        lines.append(f"^{known}")
-    words = [
+    if known is not None and repository.git.ask("cat-file", "-e", f"{known}^{{commit}}") is None:
+        known = None
+    words = (*pack_words(mode), "--stdout", "--thin")
+    return repository.git.stream(*words, input=pack_revisions(mode, head, known).encode())
+
+
+def pack_words(mode: str) -> tuple[str, ...]:
+    """Return git's words for a pack: deltas that exist are used, none are looked for, which would take longer."""
+    words = (
         "pack-objects",
         "--revs",
-        "--stdout",
         "--quiet",
         "--delta-base-offset",
         "--no-use-bitmap-index",
-        "--thin",
-    ]
-    words += ["--shallow"] if mode != "full_copy" else []
-    return repository.git.stream(*words, input="".join(f"{line}\n" for line in lines).encode())
+        "--window=0",
+    )
+    return (*words, "--shallow") if mode != "full_copy" else words
+
+
+def pack_revisions(mode: str, head: str, known: str | None = None) -> str:
+    """Return what is to be in a pack: the commit, alone or with all its history, less one that is there already."""
+    lines = [head] if known is None else [head, f"^{known}"]
+    if mode != "full_copy":
+        lines = [*(f"--shallow {commit}" for commit in (known, head) if commit is not None), *lines]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _fill_arguments(found: Import) -> tuple[str, ...]:

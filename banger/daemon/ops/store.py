@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from banger.daemon.context import OperationContext
-from banger.daemon.pulls import Catalogue, available_names, content_dir, remove_tree
+from banger.daemon.pulls import Catalogue, available_names, content_dir
 from banger.errors import NotFoundError
+from banger.host.folder import remove_tree
 from banger.model.command import Operation
 from banger.model.image import Image, Kernel
 from banger.model.name import unknown_hint

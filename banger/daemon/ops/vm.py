@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from banger.config.paths import make_private
 from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import (
@@ -20,8 +24,9 @@ from banger.daemon.lifecycle import (
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
-from banger.errors import BangerError, ConflictError, NotFoundError, PluginError
+from banger.errors import BangerError, ConflictError, HostError, NotFoundError, PluginError
 from banger.guest.wire import clean_text
+from banger.host.folder import remove_tree
 from banger.model.command import Lease, Operation
 from banger.model.vm import Vm, VmState
 from banger.store.handles import Handles
@@ -52,10 +57,12 @@ class VmCreateParams(VmChoices):
     ``wait``: ``agent`` returns when commands can run, ``system`` when the init's default target is reached;
     ``remove``: a create that fails leaves nothing, where else a VM in state error stays to be looked at; a client that
     takes the answer as NDJSON holds the VM by its connection, which stays open: when it ends, the VM goes, unless
-    ``op.keep`` came before.
+    ``op.keep`` came before; ``content``: a directory of ``<state>/staging`` that the caller filled, which is taken over
+    and put on the work disk as that is made, at the first start.
     """
 
     start: bool = True
+    content: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
     remove: bool = False
     wait: Literal["agent", "system"] = "system"
 
@@ -73,6 +80,8 @@ class VmDetail(BaseModel):
 
     vm: Vm
     notices: tuple[str, ...] = ()
+    #: Whether the ``content`` that create was given is on the VM's work disk.
+    content: bool = False
     #: Published ports as they are now; none while the VM is down.
     ports: tuple[ForwardedPort, ...] = ()
     pid: int | None = None
@@ -138,9 +147,12 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
     op.check_cancelled()
     vm = reserve(op, choice, params.name)
     op.event("reserved", name=vm.name, id=vm.id)
+    placed = False
     if params.start:
         try:
-            vm = start_vm(op, vm.id, first=True)
+            with _adopted(op, vm, params.content) as content:
+                vm = start_vm(op, vm.id, first=True)
+                placed = params.content is not None and not content.exists()
             vm = wait_system(op, vm, params.wait)
             op.check_cancelled()
         except Exception as error:
@@ -155,7 +167,24 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
                 if isinstance(error, BangerError) and error.hint is None:
                     error.hint = f"banger vm logs {vm.name}"
             raise
-    return detail(op, vm, choice.notices)
+    return detail(op, vm, choice.notices).model_copy(update={"content": placed})
+
+
+@contextmanager
+def _adopted(op: OperationContext, vm: Vm, name: str | None) -> Iterator[Path]:
+    """Take over the directory that is to go on the new VM's work disk; what nobody put there is removed."""
+    content = vm_paths(op.services, vm).content
+    if name is not None:
+        try:
+            make_private(content.parent)
+            (op.services.paths.staging / name).rename(content)
+        except OSError as error:
+            raise HostError(f"what is to go on the work disk is gone: {error.strerror}") from error
+    try:
+        yield content
+    finally:
+        if name is not None:
+            remove_tree(content)
 
 
 def _end_lease(op: OperationContext, result: dict[str, Any]) -> None:
