@@ -94,23 +94,35 @@ def open_entry(tree: Tree, path: bytes) -> Iterator[Entry]:
 
     :raises ConflictError: it is gone, is neither, changed while it was read, or cannot be read.
     """
+    with contextlib.ExitStack() as stack:
+        with _explained(path):
+            entry = _open(tree, path, stack)
+        yield entry
+
+
+@contextlib.contextmanager
+def _explained(path: bytes) -> Iterator[None]:
     try:
-        folder, name = tree.enter(path)
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISLNK(status.st_mode):
-            yield Entry(status, os.readlink(name, dir_fd=folder))
-        elif stat.S_ISREG(status.st_mode):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with open(os.open(name, flags, dir_fd=folder), "rb", buffering=0) as file:
-                yield _read(path, file.fileno())
-        else:
-            raise _changed(path)
+        yield
     except FileNotFoundError:
         raise _changed(path) from None
     except OSError as error:
         raise ConflictError(
             f"'{printable(path)}' cannot be read: {error.strerror}", hint="check its permissions"
         ) from None
+
+
+def _open(tree: Tree, path: bytes, stack: contextlib.ExitStack) -> Entry:
+    folder, name = tree.enter(path)
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if stat.S_ISLNK(status.st_mode):
+        return Entry(status, os.readlink(name, dir_fd=folder))
+    if not stat.S_ISREG(status.st_mode):
+        raise _changed(path)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=folder)
+    stack.callback(os.close, descriptor)
+    return _read(path, descriptor)
 
 
 def _member(tree: Tree, path: bytes) -> Iterator[bytes]:
@@ -138,7 +150,8 @@ def _read(path: bytes, descriptor: int) -> Entry:
 def _large(path: bytes, descriptor: int, before: os.stat_result) -> Iterator[bytes]:
     at = 0
     while at < before.st_size:
-        data = os.pread(descriptor, min(_CHUNK, before.st_size - at), at)
+        with _explained(path):
+            data = os.pread(descriptor, min(_CHUNK, before.st_size - at), at)
         if not data:
             raise _changed(path)
         at += len(data)

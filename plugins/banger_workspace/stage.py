@@ -143,8 +143,7 @@ class _Stage:
     def _copy(self, source: Tree, target: Tree, path: bytes) -> None:
         with open_entry(source, path) as entry:
             folder, name = target.enter(path, make=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=folder)
+            _clear(folder, name)
             if entry.link is not None:
                 os.symlink(entry.link, name, dir_fd=folder)
                 return
@@ -166,8 +165,10 @@ class _Stage:
             shutil.copy2(real, own)
         git = replace(self._git, more={**_ALONE, "GIT_INDEX_FILE": own})
         changes = self._found.changes
-        paths = _joined((*changes.deleted, *changes.sent))
-        git.read("update-index", "--add", "--remove", "--replace", "-z", "--stdin", input=paths)
+        if changes.deleted:
+            git.read("update-index", "-z", "--force-remove", "--stdin", input=_joined(changes.deleted))
+        if changes.sent:
+            git.read("update-index", "--add", "--replace", "-z", "--stdin", input=_joined(changes.sent))
         tree = git.text("write-tree")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(own)
@@ -184,6 +185,15 @@ def _remove(tree: Tree, path: bytes) -> None:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         folder, name = tree.enter(path)
         os.unlink(name, dir_fd=folder)
+
+
+def _clear(folder: int, name: bytes) -> None:
+    """Remove what is where a file comes: another file, or a directory that has become empty."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            os.unlink(name, dir_fd=folder)
+        except IsADirectoryError:
+            os.rmdir(name, dir_fd=folder)
 
 
 def _protect(top: str) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,8 +86,9 @@ def repo(tmp_path: Path) -> Path:
 class Local:
     """The client, the VM ``vm`` and its guest, all in a directory."""
 
-    def __init__(self, base: Path) -> None:
-        self.base = base
+    def __init__(self, base: Path, way: str = "whole") -> None:
+        self.base, self.way = base, way
+        self.paths = SimpleNamespace(staging=base / "staging")
         self.path = base / "guest" / "repo"
         self.workspace: dict[str, Any] | None = None
         self.asked: list[str] = []
@@ -131,7 +133,15 @@ class Local:
     def bring(self, source: Path, *, force: bool = False, **wanted: Any) -> dict[str, Any]:
         """Prepare; return the record."""
         found = read_repository(Wanted(str(source), str(self.path), **wanted))
+        if self.way == "parts" and not self.path.exists():
+            (self.path / ".git").mkdir(parents=True)
+            (self.path / ".git" / "banger-preparing").touch()  # as an import that was cut off leaves it
         return bring(self, "vm", found, force=force)
+
+    def send(self, folder: str, parent: str, name: str, _progress: Any) -> None:
+        """Copy a directory to where the guest has it."""
+        self.asked.append("send")
+        subprocess.run(["cp", "-a", f"{folder}/.", os.path.join(parent, name)], check=True)
 
     @property
     def guest(self) -> Guest:
@@ -157,10 +167,17 @@ def files_of(where: Path) -> dict[str, str | bytes]:
 
 
 @pytest.fixture
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
+def way() -> str:
+    """How repositories arrive for the first time: ``whole``, or in ``parts``, a pack and an archive."""
+    return "whole"
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> Local:
     """A guest that is a directory."""
-    here = Local(tmp_path)
+    here = Local(tmp_path, way)
     monkeypatch.setattr(guest_module, "run_piped", here.run_piped)
+    monkeypatch.setattr(guest_module.Guest, "send", here.send)
     monkeypatch.setattr(prepare_module, "check_guest_path", lambda path: None)
     monkeypatch.setattr(
         pull_module,

@@ -15,6 +15,11 @@ from banger_workspace.prepare import Wanted, check_guest_path, read_repository
 from .conftest import Local, commit_all, files_of, fingerprint, git
 
 
+@pytest.fixture(params=["whole", "parts"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def test_files_arrive_as_they_are(repo: Path, local: Local) -> None:
     (repo / "a.txt").write_text("edited\n")
     (repo / "staged.txt").write_text("staged\n")
@@ -160,8 +165,14 @@ def test_an_import_that_was_cut_off_is_made_again(
     def breaks(*_: object) -> None:
         raise ConflictError("cut")
 
+    def breaks_in_the_middle(folder: str, *_: object) -> None:
+        shutil.copy(Path(folder, ".git", "index"), local.path / ".git")
+        shutil.copy(Path(folder, "tool"), local.path)
+        breaks()
+
     with monkeypatch.context() as patch:
         patch.setattr("banger_workspace.prepare.tar_stream", breaks)
+        patch.setattr("banger_workspace.guest.Guest.send", staticmethod(breaks_in_the_middle))
         with pytest.raises(ConflictError, match="cut"):
             local.bring(repo)
     assert local.workspace is None
