@@ -27,7 +27,7 @@ def start_lab(lab: MakeLab, seen: list[str], *, takes: bool) -> BangerApp:
         raise StartError("far enough")
 
     def banger_register_start_steps() -> list[StartStep]:
-        return [StartStep("look", look, before=("check-host",))]
+        return [StartStep("look", look, before=("check-host", "preflight"))]
 
     return lab(make_plugin("look", banger_register_start_steps))
 
