@@ -24,7 +24,8 @@ class Newcomer:
 
     def __init__(self, found: Import) -> None:
         self._found = found
-        self._tree: str | None = None
+        #: The tree of all its files, once it was made.
+        self.tree: str | None = None
 
     def stage(self, folder: Path) -> bool:
         """Make the repository below a directory that becomes ``/root``; false when it belongs elsewhere."""
@@ -33,7 +34,7 @@ class Newcomer:
             return False
         progress = Progress()
         try:
-            self._tree = stage_repository(
+            self.tree = stage_repository(
                 self._found,
                 os.path.join(folder, path.removeprefix(_HOME)),
                 lambda stage: progress({"event": "stage", "stage": stage}),
@@ -45,11 +46,11 @@ class Newcomer:
     def arrive(self, client: Client, vm: str, staged: bool) -> Place:
         """Remember what is on the disk; what is not goes through the channel."""
         found = self._found
-        if not staged or self._tree is None:
+        if not staged or self.tree is None:
             # Read once more: making the VM may have taken a while.
             return Place(bring(client, vm, read_repository(found.wanted))["guest_path"], WRAPPER)
         detail = look(client, vm)
-        record = describe(found, self._tree)
+        record = describe(found, self.tree)
         with locked(detail):
             guest_of(client, detail, record).ask("settle")
             client.call("vm.workspace.save", {"vm": detail["id"], "workspace": record})

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from banger.api import HostError
 from banger_workspace.archive import Tree, guest_mode, open_entry
-from banger_workspace.git import Git, quote_path
+from banger_workspace.git import Git
+from banger_workspace.prepare import write_pack
 
 if TYPE_CHECKING:
     from banger_workspace.prepare import Import
@@ -77,10 +78,10 @@ class _Stage:
         tree = self._snapshot()
         # So that no gc takes it away.
         self._git.read("update-ref", "refs/banger/prepared", tree)
-        index = os.path.join(self._folder, "index")
-        if os.path.exists(index):
+        for index in (os.path.join(self._folder, name) for name in ("index", "banger-index")):
             # As new as it is: files that are as old as their index are read once more, and nobody but us wrote here.
-            os.utime(index)
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(index)
         if self._found.wanted.readonly:
             _protect(self._top)
         return tree
@@ -103,24 +104,13 @@ class _Stage:
         if shallow:
             with open(os.path.join(self._folder, "shallow"), "w", encoding="ascii") as file:
                 file.writelines(f"{commit}\n" for commit in shallow)
-        objects = self._repository.git.text("rev-parse", "--path-format=absolute", "--git-path", "objects")
-        borrowed = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": quote_path(objects or "")}
+        borrowed, own = self._repository.borrowed(), os.path.join(self._folder, "objects")
         with ThreadPoolExecutor(1) as pool:
-            packing = pool.submit(self._pack, head, borrowed)
+            packing = pool.submit(write_pack, self._repository, found.wanted.mode, head, own)
             words = ("-c", "checkout.workers=2", "reset", "-q", "--hard", head)
             replace(self._git, more={**_ALONE, **borrowed}).read(*words)
             packing.result()
         self._git.read("update-ref", f"refs/heads/{self._repository.branch}", head)
-
-    def _pack(self, head: str, borrowed: Mapping[str, str]) -> None:
-        from banger_workspace.prepare import pack_revisions, pack_words
-
-        mode, own = self._found.wanted.mode, os.path.join(self._folder, "objects")
-        git = replace(self._repository.git, more={"GIT_OBJECT_DIRECTORY": own, **borrowed})
-        Path(own, "pack").mkdir(exist_ok=True)
-        git.read(
-            *pack_words(mode), os.path.join(own, "pack", "pack"), input=pack_revisions(mode, head).encode()
-        )
 
     def _take_changes(self) -> None:
         changes = self._found.changes
@@ -159,7 +149,7 @@ class _Stage:
                 os.utime(descriptor, (moment, moment))
 
     def _snapshot(self) -> str:
-        """Return the tree of all files, through an index that is thrown away."""
+        """Return the tree of all files; its index stays, as after a prepare in the guest."""
         real, own = os.path.join(self._folder, "index"), os.path.join(self._folder, "banger-index")
         with contextlib.suppress(FileNotFoundError):
             shutil.copy2(real, own)
@@ -170,8 +160,6 @@ class _Stage:
         if changes.sent:
             git.read("update-index", "--add", "--replace", "-z", "--stdin", input=_joined(changes.sent))
         tree = git.text("write-tree")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(own)
         if tree is None:
             raise HostError("the repository cannot be copied: git made no tree of its files", hint="git fsck")
         return tree

@@ -17,7 +17,9 @@ import banger_workspace.prepare as prepare_module
 import banger_workspace.pull as pull_module
 from banger.api import Ended
 from banger_workspace.guest import Guest
+from banger_workspace.newcomer import Newcomer
 from banger_workspace.prepare import Wanted, bring, read_repository
+from banger_workspace.stage import stage_repository
 
 #: Plays the relay: git's other end is a directory here. What it says passes the same guard.
 _RELAY = """
@@ -86,7 +88,7 @@ def repo(tmp_path: Path) -> Path:
 class Local:
     """The client, the VM ``vm`` and its guest, all in a directory."""
 
-    def __init__(self, base: Path, way: str = "whole") -> None:
+    def __init__(self, base: Path, way: str = "channel") -> None:
         self.base, self.way = base, way
         self.paths = SimpleNamespace(staging=base / "staging")
         self.path = base / "guest" / "repo"
@@ -133,9 +135,12 @@ class Local:
     def bring(self, source: Path, *, force: bool = False, **wanted: Any) -> dict[str, Any]:
         """Prepare; return the record."""
         found = read_repository(Wanted(str(source), str(self.path), **wanted))
-        if self.way == "parts" and not self.path.exists():
-            (self.path / ".git").mkdir(parents=True)
-            (self.path / ".git" / "banger-preparing").touch()  # as an import that was cut off leaves it
+        if self.way == "disk" and not self.path.exists():  # as for a new VM
+            newcomer = Newcomer(found)
+            newcomer.tree = stage_repository(found, str(self.path), lambda stage: None)
+            newcomer.arrive(self, "vm", True)
+            assert self.workspace is not None
+            return self.workspace
         return bring(self, "vm", found, force=force)
 
     def send(self, folder: str, parent: str, name: str, _progress: Any) -> None:
@@ -168,8 +173,8 @@ def files_of(where: Path) -> dict[str, str | bytes]:
 
 @pytest.fixture
 def way() -> str:
-    """How repositories arrive for the first time: ``whole``, or in ``parts``, a pack and an archive."""
-    return "whole"
+    """How repositories arrive for the first time: on the ``disk``, or through the ``channel``."""
+    return "channel"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from banger_workspace.prepare import Wanted, check_guest_path, read_repository
 from .conftest import Local, commit_all, files_of, fingerprint, git
 
 
-@pytest.fixture(params=["whole", "parts"])
+@pytest.fixture(params=["disk", "channel"])
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
