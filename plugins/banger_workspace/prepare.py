@@ -170,13 +170,18 @@ def _all_again(found: Import, before: dict[str, Any]) -> bool:
     )
     if not same or before["changed"] is None or repository.links:
         return False
-    return set(before["changed"]) <= {os.fsdecode(path) for path in (*changes.sent, *changes.deleted)}
+    return set(before["changed"]) <= {_spelled(path) for path in (*changes.sent, *changes.deleted)}
+
+
+def _spelled(path: bytes) -> str:
+    """Return a path as the record has it: a character for each byte."""
+    return path.decode("latin-1")
 
 
 def describe(found: Import, tree: str) -> dict[str, Any]:
     """Return the record of a repository that arrived."""
     wanted, repository, changes = found.wanted, found.repository, found.changes
-    changed = [os.fsdecode(path) for path in (*changes.sent, *changes.deleted)]
+    changed = [_spelled(path) for path in (*changes.sent, *changes.deleted)]
     return {
         "changed": changed if len(changed) <= CHANGED else None,
         "guest_path": wanted.guest_path,

@@ -30,7 +30,7 @@ class Workspace(BaseModel):
     source_head: str | None = Field(default=None, pattern=OID)
     #: All files as they arrived, as a tree in the guest's repository.
     tree: str = Field(pattern=OID)
-    #: Paths of files that are not as in the commit, names as in ``source``; None when they are too many to keep.
+    #: Paths of files that are not as in the commit, a character for each byte; None when they are too many to keep.
     changed: tuple[Annotated[str, Field(max_length=8192)], ...] | None = Field(
         default=None, max_length=CHANGED
     )

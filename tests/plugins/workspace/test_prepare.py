@@ -157,22 +157,18 @@ def test_something_else_at_the_place_is_left_alone(repo: Path, local: Local) -> 
     assert local.files() == {"file": b"mine\n"}
 
 
+@pytest.mark.parametrize("what", ["banger_workspace.guest.Guest.send", "banger_workspace.prepare.tar_stream"])
 def test_an_import_that_was_cut_off_is_made_again(
-    repo: Path, local: Local, monkeypatch: pytest.MonkeyPatch
+    repo: Path, local: Local, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     (repo / "a.txt").write_text("edited\n")
+    local.way = "channel"
 
     def breaks(*_: object) -> None:
         raise ConflictError("cut")
 
-    def breaks_in_the_middle(folder: str, *_: object) -> None:
-        shutil.copy(Path(folder, ".git", "index"), local.path / ".git")
-        shutil.copy(Path(folder, "tool"), local.path)
-        breaks()
-
     with monkeypatch.context() as patch:
-        patch.setattr("banger_workspace.prepare.tar_stream", breaks)
-        patch.setattr("banger_workspace.guest.Guest.send", staticmethod(breaks_in_the_middle))
+        patch.setattr(what, breaks)
         with pytest.raises(ConflictError, match="cut"):
             local.bring(repo)
     assert local.workspace is None
