@@ -10,10 +10,20 @@ from banger.bench.measure import Figure, Target
 
 
 @click.command()
+@click.argument("what", type=click.Choice(["start", "workspace"]), default="start")
 @click.option("--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="boots of each kind")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-def bench(runs: int, as_json: bool) -> None:
+@click.option(
+    "--scale",
+    type=click.FloatRange(0.001, 10),
+    default=1.0,
+    show_default=True,
+    help="with workspace: the repository's size, 1 being 20,000 files of 400 MB",
+)
+def bench(what: str, runs: int, as_json: bool, scale: float) -> None:
     """Measure banger against a bare QEMU and a bare interpreter in the same run.
+
+    With workspace: a repository into a VM and changes out of it, against rsync and git over ssh with the same VM.
 
     Ratios of medians: they hold on slow machines too. A target that is missed is shown, it is no failure. The
     daemon is restarted while this runs; VMs of yours go on.
@@ -23,7 +33,12 @@ def bench(runs: int, as_json: bool) -> None:
     from banger.cli.output import print_json
 
     client = Client()
-    targets = [*measure_start(runs), *measure_boot(client, runs), *measure_rest(client)]
+    if what == "workspace":
+        from banger.bench.workspace import measure_workspace
+
+        targets = measure_workspace(client, scale)
+    else:
+        targets = [*measure_start(runs), *measure_boot(client, runs), *measure_rest(client)]
     if as_json:
         print_json([_as_dict(target) for target in targets])
     else:
