@@ -184,7 +184,9 @@ def _cp() -> tuple[str, ...]:
 
 @contextmanager
 def _open_rival(client: Client, folder: Path) -> Iterator[Rival]:
-    detail = client.call("vm.create", {"wait": "system", "publish": ["22"], "memory": "1G"})
+    detail = client.call(
+        "vm.create", {"wait": "system", "publish": ["22"], "memory": "1G"}, on_event=lambda _: None
+    )
     try:
         key = folder / "key"
         run_timed(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", os.fspath(key)])

@@ -141,6 +141,12 @@ class OperationContext:
 
         return vm_paths(self.services, vm).directory
 
+    def label(self, vm: Vm, name: str, text: str) -> None:
+        """Say something of a VM in a few words: a column of ``vm list`` and a line of ``vm show``."""
+        from banger.daemon.labels import write_label
+
+        write_label(self.vm_directory(vm), name, text)
+
     def service(self, name: str) -> ServiceStatus:
         """Return how a plugin's service is; NotFoundError when there is none of that name."""
         return self.services.supervisor.status(name)

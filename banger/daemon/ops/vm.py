@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from banger.config.paths import make_private
 from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
+from banger.daemon.labels import read_labels
 from banger.daemon.lifecycle import (
     STOP_TIMEOUT,
     delete_vm,
@@ -80,6 +81,8 @@ class VmDetail(BaseModel):
 
     vm: Vm
     notices: tuple[str, ...] = ()
+    #: What plugins say of it in a few words, by name.
+    labels: dict[str, str] = {}
     #: Whether the ``content`` that create was given is on the VM's work disk.
     content: bool = False
     #: Published ports as they are now; none while the VM is down.
@@ -99,10 +102,11 @@ class VmList(BaseModel):
     """Every VM, oldest first.
 
     ``statuses``: VM id -> what its VMM says, for those that run and yet do not go on; ``ports``: VM id -> its
-    published ports as they are now.
+    published ports as they are now; ``labels``: VM id -> what plugins say of it, by name.
     """
 
     vms: tuple[Vm, ...]
+    labels: dict[str, dict[str, str]] = {}
     statuses: dict[str, str] = {}
     ports: dict[str, tuple[ForwardedPort, ...]] = {}
 
@@ -245,7 +249,8 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
     vms = tuple(op.services.database.vms())
     published = [vm for vm in vms if vm.state is VmState.RUNNING and vm.present_spec.publish]
     ports = {vm.id: _ports_of(open_handles(op.services, vm, lenient=True)) for vm in published}
-    return VmList(vms=vms, statuses=statuses, ports=ports)
+    labels = {vm.id: said for vm in vms if (said := read_labels(vm_paths(op.services, vm).directory))}
+    return VmList(vms=vms, statuses=statuses, ports=ports, labels=labels)
 
 
 def show(op: OperationContext, params: VmParams) -> VmDetail:
@@ -269,6 +274,7 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
     return VmDetail(
         vm=vm,
         notices=notices,
+        labels=read_labels(vm_paths(services, vm).directory),
         ports=_ports_of(handles),
         pid=_process_of(services, vm, handles),
         accelerator=data.get("accelerator"),
