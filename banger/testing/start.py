@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,8 @@ class FakeGuest:
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, dict[str, Any]] = {}
+        #: What commands end with.
+        self.ended: tuple[int, str] = (0, "")
 
     def connect(self, timeout: float) -> None:
         self.requests.append(("connect", {}))
@@ -45,6 +47,10 @@ class FakeGuest:
     def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
         self.requests.append((op, fields))
         return self.answers.get(op, {})
+
+    def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 30) -> tuple[int, str]:
+        self.requests.append(("exec", {"argv": list(argv), "input": input}))
+        return self.ended
 
 
 class FakeStart:
