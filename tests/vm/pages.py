@@ -29,7 +29,6 @@ _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|\][^\x07]*\x07|[=>])")
 _ADDRESS = re.compile(r"\b127(?:\.\d{1,3}){3}\b")
 #: What differs from run to run, in this order.
 _VOLATILE = (
-    (r"(?<=^note: )/\S+/project\b", "PROJECT"),
     (_ADDRESS, "ADDRESS"),
     (r"\bop-[0-9a-f]{12}\b", "OP"),
     (r"\b[0-9a-f]{12,64}\b", "ID"),
