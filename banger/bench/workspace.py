@@ -185,7 +185,9 @@ def _cp() -> tuple[str, ...]:
 @contextmanager
 def _open_rival(client: Client, folder: Path) -> Iterator[Rival]:
     detail = client.call(
-        "vm.create", {"wait": "system", "publish": ["22"], "memory": "1G"}, on_event=lambda _: None
+        "vm.create",
+        {"wait": "agent", "publish": ["22"], "memory": "1G", "remove": True},
+        on_event=lambda _: None,
     )
     try:
         key = folder / "key"
@@ -198,6 +200,7 @@ def _open_rival(client: Client, folder: Path) -> Iterator[Rival]:
             "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key"
         )
         rival.install_rsync(folder)
+        rival.run("systemctl is-system-running --wait >/dev/null 2>&1 || true")
         yield rival
     finally:
         client.call("vm.delete", {"vm": detail["vm"]["id"]})
