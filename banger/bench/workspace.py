@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from banger.bench.measure import Figure, Target, run_timed
 from banger.bench.repository import BYTES, COMMITS, FILES, change_files, make_repository
 from banger.cli.client import Client
 from banger.cli.output import say
-from banger.errors import HostError
+from banger.errors import HostError, NotFoundError
 
 #: Seconds that one transfer gets.
 _LIMIT = 3600.0
@@ -184,12 +185,10 @@ def _cp() -> tuple[str, ...]:
 
 @contextmanager
 def _open_rival(client: Client, folder: Path) -> Iterator[Rival]:
-    detail = client.call(
-        "vm.create",
-        {"wait": "agent", "publish": ["22"], "memory": "1G", "remove": True},
-        on_event=lambda _: None,
-    )
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    wanted = {"name": name, "wait": "agent", "publish": ["22"], "memory": "1G"}
     try:
+        detail = client.call("vm.create", wanted, on_event=lambda _: None)
         key = folder / "key"
         run_timed(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", os.fspath(key)])
         rival = Rival(client, detail, key)
@@ -197,10 +196,11 @@ def _open_rival(client: Client, folder: Path) -> Iterator[Rival]:
         rival.run(
             f"umask 077; mkdir -p /root/.ssh && echo '{public}' >>/root/.ssh/authorized_keys; "
             "test -f /etc/ssh/ssh_host_ed25519_key || "
-            "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key"
+            "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; "
+            "systemctl is-system-running --wait >/dev/null 2>&1 || true"
         )
         rival.install_rsync(folder)
-        rival.run("systemctl is-system-running --wait >/dev/null 2>&1 || true")
         yield rival
     finally:
-        client.call("vm.delete", {"vm": detail["vm"]["id"]})
+        with suppress(NotFoundError):
+            client.call("vm.delete", {"vm": name})
