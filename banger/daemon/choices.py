@@ -19,7 +19,7 @@ from banger.model.name import check_vm_name, unknown_hint
 from banger.model.network import NetworkMode
 from banger.model.size import format_mib, parse_size
 from banger.model.validation import describe_refusal
-from banger.model.vm import PublishedPort, VmSpec
+from banger.model.vm import Init, PublishedPort, VmSpec
 from banger.model.vmm import Vmm
 
 #: The least memory that a distribution boots in, and what a work disk and a root disk need, MiB.
@@ -62,6 +62,7 @@ class VmChoices(Sizes):
     publish: tuple[str, ...] = Field(default=(), max_length=64)
     with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
     without: tuple[str, ...] = Field(default=(), max_length=64)
+    init: Init = "image"
     nat: bool = Field(default=False, description="a way out: the capability nat, or a network that has one")
 
 
@@ -142,6 +143,7 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
         network=network.name,
         capabilities=_choose_capabilities(services, _with_nat(services, wanted, network)),
         publish=parse_published(wanted.publish),
+        init=wanted.init,
     )
     return spec, notices
 
