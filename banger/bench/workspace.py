@@ -197,8 +197,8 @@ def _open_rival(client: Client, folder: Path) -> Iterator[Rival]:
             f"umask 077; mkdir -p /root/.ssh && echo '{public}' >>/root/.ssh/authorized_keys; "
             "test -f /etc/ssh/ssh_host_ed25519_key || "
             "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; "
-            "systemctl is-system-running --wait >/dev/null 2>&1; "
-            "systemctl restart ssh 2>/dev/null || systemctl restart sshd"
+            'n=0; until s=$(systemctl is-system-running) || [ "$s" = degraded ] || [ $n = 300 ]; '
+            "do n=$((n + 1)); sleep 1; done; systemctl restart ssh 2>/dev/null || systemctl restart sshd"
         )
         rival.install_rsync(folder)
         yield rival
