@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from banger.config.paths import make_private
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
-from banger.daemon.pulls import content_dir
+from banger.daemon.publish import content_dir
 from banger.daemon.services import Services
 from banger.errors import NotFoundError, PluginError, StartError, VmmError
 from banger.model.capability import Capability

@@ -17,6 +17,7 @@ from banger.api import (
     StartContext,
     UndoContext,
     VmPaths,
+    copy_disk,
     remove_tree,
 )
 
@@ -34,15 +35,19 @@ def make(ctx: StartContext) -> None:
         return
     ctx.record("path", str(disk))
     disk.unlink(missing_ok=True)  # half-made by a start that was cut off
-    ctx.disks.make_ext4(
-        disk,
-        ctx.vm.spec.disk_mib,
-        uuid=work_uuid(ctx.vm.id),
-        label="banger-work",
-        content=_content(ctx),
-    )
+    seed = ctx.paths.image_dir / "work-seed.ext4"
+    if seed.is_file():
+        _copy(ctx, seed, disk)
+    else:
+        ctx.disks.make_ext4(
+            disk,
+            ctx.vm.spec.disk_mib,
+            uuid=work_uuid(ctx.vm.id),
+            label="banger-work",
+            content=_content(ctx),
+        )
+        remove_tree(ctx.paths.content)
     ctx.record("made", True)
-    remove_tree(ctx.paths.content)
 
 
 def _content(ctx: StartContext) -> Path | None:
@@ -73,6 +78,18 @@ def lay_under(seed: Path, content: Path) -> None:
                 shutil.copy2(entry, target, follow_symlinks=False)
 
 
+def _copy(ctx: StartContext, seed: Path, disk: Path) -> None:
+    """Begin with a copy of the image's work disk; the guest grows the file system to the disk's size."""
+    least = -(-seed.stat().st_size >> 20)
+    if ctx.vm.spec.disk_mib < least:
+        raise HostError(
+            f"a work disk of {ctx.vm.spec.disk_mib} MiB does not hold what '{ctx.image.name}' begins with",
+            hint=f"--disk-size {least}M, or more",
+        )
+    copy_disk(seed, disk, lambda done, total: ctx.progress("work disk", done=done, total=total))
+    ctx.disks.grow(disk, "raw", ctx.vm.spec.disk_mib)
+
+
 def remove(ctx: UndoContext) -> None:
     """Remove the disk and all that was on it."""
     _path(ctx.paths).unlink(missing_ok=True)
@@ -85,11 +102,11 @@ def drives(ctx: StartContext, options: Mapping[str, Any]) -> tuple[Drive, ...]:
 
 def guest_config(ctx: StartContext, options: Mapping[str, Any]) -> GuestConfig:
     """Return where the guest mounts it."""
-    return GuestConfig(mounts=(GuestMount(work_uuid(ctx.vm.id), "/root"),))
+    return GuestConfig(mounts=(GuestMount(ctx.disks.read_uuid(_path(ctx.paths)), "/root"),))
 
 
 def work_uuid(vm_id: str) -> str:
-    """Return the UUID of a VM's work disk."""
+    """Return the UUID of a VM's work disk, where it was made and not copied from an image's."""
     return str(uuid.uuid5(_NAMESPACE, vm_id))
 
 
