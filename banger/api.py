@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from banger.cli.extension import Extension as Extension
     from banger.cli.extension import Place as Place
     from banger.cli.extension import Work as Work
+    from banger.cli.extension import open_handover as open_handover
     from banger.cli.output import Progress as Progress
     from banger.cli.output import clean as clean
     from banger.cli.output import green as green
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from banger.host.disk import Disks as Disks
     from banger.host.disk import digest_file as digest_file
     from banger.host.disk import has_ext4 as has_ext4
-    from banger.host.folder import open_handover as open_handover
     from banger.host.folder import remove_tree as remove_tree
     from banger.host.process import find_process as find_process
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
@@ -112,7 +112,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "banger.cli.client": "Client",
     "banger.cli.cp": "send_directory",
-    "banger.cli.extension": "Extension Place Work",
+    "banger.cli.extension": "Extension Place Work open_handover",
     "banger.cli.output": "Progress clean green print_json print_pairs red say",
     "banger.cli.pipe": "Ended run_piped",
     "banger.cli.vm": "run_operation",
@@ -128,7 +128,7 @@ _HOMES = {
     "banger.host.command": "Commands Completed HostCommands failed_program",
     "banger.host.copy": "copy_disk",
     "banger.host.disk": "Disks digest_file has_ext4",
-    "banger.host.folder": "open_handover remove_tree",
+    "banger.host.folder": "remove_tree",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from banger.cli.handover import open_handover as open_handover
 from banger.errors import PluginError
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ class Plans:
         if not stages:
             yield None
             return
-        from banger.host.folder import open_handover
-
         with open_handover(staging) as folder:
             filled = [stage(folder) for stage in stages]
             yield folder.name if any(filled) else None

@@ -128,7 +128,7 @@ def run(
     prepare = plan_extensions(choices)
     if detach:
         client = Client()
-        with prepare.staged(client.paths.staging) as content:
+        with prepare.staged(client.paths.handover) as content:
             params = {**_params(choices), "wait": wait or "system", **_given(content)}
             detail = run_operation("vm.create", params)
         prepare(client, detail["vm"]["id"], staged=detail["content"])
@@ -137,7 +137,7 @@ def run(
     client, progress = Client(), Progress()
     vm: dict[str, Any] | None = None
     try:
-        with prepare.staged(client.paths.staging) as content:
+        with prepare.staged(client.paths.handover) as content:
             params = {**_params(choices), "wait": wait or "agent", "remove": remove, **_given(content)}
             detail = client.call("vm.create", params, on_event=progress, hold=remove)
         vm = detail["vm"]

@@ -146,12 +146,6 @@ class OperationContext:
 
         return vm_paths(self.services, vm).directory
 
-    def label(self, vm: Vm, name: str, text: str) -> None:
-        """Say something of a VM in a few words: a column of ``vm list`` and a line of ``vm show``."""
-        from banger.daemon.labels import write_label
-
-        write_label(self.vm_directory(vm), name, text)
-
     def quiet_disks(self, vm: Vm) -> AbstractContextManager[Path]:
         """Hold a VM's disks still and give the directory they are in; see :func:`banger.daemon.quiet.quiet_disks`."""
         from banger.daemon.quiet import quiet_disks

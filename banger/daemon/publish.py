@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import platform
 import uuid
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from banger.host.command import Commands
     from banger.host.disk import Disks
-
-log = logging.getLogger(__name__)
 
 
 class StagedPull:

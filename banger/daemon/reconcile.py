@@ -13,7 +13,7 @@ from banger.daemon.starts import open_handles, running_process
 from banger.daemon.takedown import finish_stop, log_event, save_vm
 from banger.daemon.watch import watch_vmm
 from banger.host.command import kill_leftovers
-from banger.host.folder import is_held, remove_tree
+from banger.host.folder import remove_tree
 from banger.model.vm import Vm, VmState
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _remove_orphans(services: Services) -> None:
     owned |= {content_dir(paths.kernels, kernel.digest) for kernel in database.kernels()}
     for base in (paths.sockets, paths.images, paths.kernels, paths.staging):
         for entry in base.iterdir():
-            if entry not in owned and not is_held(entry):
+            if entry not in owned:
                 _remove_orphan(entry)
 
 

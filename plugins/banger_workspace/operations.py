@@ -62,8 +62,16 @@ def save(op: OperationContext, params: SaveParams) -> WorkspaceDetail:
         os.replace(new, file)
     except FileNotFoundError:
         raise NotFoundError("the VM was deleted meanwhile", hint="see: banger vm list") from None
-    op.label(vm, "workspace", f"{printable(workspace.source)} -> {workspace.guest_path}")
+    _label(file.parent / "labels", f"{printable(workspace.source)} -> {workspace.guest_path}")
     return show(op, WorkspaceParams(vm=params.vm))
+
+
+def _label(folder: Path, text: str) -> None:
+    """Say where the workspace came from, for ``vm list`` and ``vm show``."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    new = folder / ".workspace"
+    new.write_text(text)
+    new.replace(folder / "workspace")
 
 
 def _read(file: Path) -> Workspace | None:

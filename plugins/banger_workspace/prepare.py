@@ -151,7 +151,7 @@ def _send_commit(guest: Guest, found: Import, before: dict[str, Any] | None, pro
     if known is not None and repository.git.ask("cat-file", "-e", f"{known}^{{commit}}") is not None:
         guest.ask("receive", input=_counted(pack_since(repository, mode, head, known), progress, "commit"))
         return
-    with open_handover(guest.client.paths.staging) as folder:
+    with open_handover(guest.client.paths.handover) as folder:
         progress({"event": "stage", "stage": "commit"})
         pack = os.path.join(folder, "pack")
         Path(pack).mkdir()

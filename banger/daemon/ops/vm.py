@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from banger.config.paths import make_private
 from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
-from banger.daemon.labels import read_labels
 from banger.daemon.lifecycle import (
     STOP_TIMEOUT,
     delete_vm,
@@ -58,8 +55,8 @@ class VmCreateParams(VmChoices):
     ``wait``: ``agent`` returns when commands can run, ``system`` when the init's default target is reached;
     ``remove``: a create that fails leaves nothing, where else a VM in state error stays to be looked at; a client that
     takes the answer as NDJSON holds the VM by its connection, which stays open: when it ends, the VM goes, unless
-    ``op.keep`` came before; ``content``: a directory of ``<state>/staging`` that the caller filled, which is taken over
-    and put on the work disk as that is made, at the first start.
+    ``op.keep`` came before; ``content``: a directory of ``<state>/handover`` that the caller filled, taken over and put
+    on the work disk as that is made, at the first start.
     """
 
     start: bool = True
@@ -156,12 +153,12 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
     op.check_cancelled()
     vm = reserve(op, choice, params.name)
     op.event("reserved", name=vm.name, id=vm.id)
-    placed = False
+    content = vm_paths(op.services, vm).content
     if params.start:
         try:
-            with _adopted(op, vm, params.content) as content:
-                vm = start_vm(op, vm.id, first=True)
-                placed = params.content is not None and not content.exists()
+            if params.content is not None:
+                _adopt(op, params.content, content)
+            vm = start_vm(op, vm.id, first=True)
             vm = wait_system(op, vm, params.wait)
             op.check_cancelled()
         except Exception as error:
@@ -176,24 +173,19 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
                 if isinstance(error, BangerError) and error.hint is None:
                     error.hint = f"banger vm logs {vm.name}"
             raise
+        finally:
+            left = content.exists()
+            remove_tree(content)  # what no step put on the disk
+    placed = params.content is not None and params.start and not left
     return detail(op, vm, choice.notices).model_copy(update={"content": placed})
 
 
-@contextmanager
-def _adopted(op: OperationContext, vm: Vm, name: str | None) -> Iterator[Path]:
-    """Take over the directory that is to go on the new VM's work disk; what nobody put there is removed."""
-    content = vm_paths(op.services, vm).content
-    if name is not None:
-        try:
-            make_private(content.parent)
-            (op.services.paths.staging / name).rename(content)
-        except OSError as error:
-            raise HostError(f"what is to go on the work disk is gone: {error.strerror}") from error
+def _adopt(op: OperationContext, name: str, content: Path) -> None:
+    """Take over the directory that is to go on the new VM's work disk."""
     try:
-        yield content
-    finally:
-        if name is not None:
-            remove_tree(content)
+        (op.services.paths.handover / name).rename(make_private(content.parent) / content.name)
+    except OSError as error:
+        raise HostError(f"what is to go on the work disk is gone: {error.strerror}") from error
 
 
 def _end_lease(op: OperationContext, result: dict[str, Any]) -> None:
@@ -249,7 +241,7 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
     vms = tuple(op.services.database.vms())
     published = [vm for vm in vms if vm.state is VmState.RUNNING and vm.present_spec.publish]
     ports = {vm.id: _ports_of(open_handles(op.services, vm, lenient=True)) for vm in published}
-    labels = {vm.id: said for vm in vms if (said := read_labels(vm_paths(op.services, vm).directory))}
+    labels = {vm.id: said for vm in vms if (said := _labels(op.services, vm))}
     return VmList(vms=vms, statuses=statuses, ports=ports, labels=labels)
 
 
@@ -274,7 +266,7 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
     return VmDetail(
         vm=vm,
         notices=notices,
-        labels=read_labels(vm_paths(services, vm).directory),
+        labels=_labels(services, vm),
         ports=_ports_of(handles),
         pid=_process_of(services, vm, handles),
         accelerator=data.get("accelerator"),
@@ -286,6 +278,12 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
             if section.step not in steps
         ),
     )
+
+
+def _labels(services: Services, vm: Vm) -> dict[str, str]:
+    """Return what plugins wrote into ``labels/NAME`` of the VM's directory, for ``vm list`` and ``vm show``."""
+    files = sorted((vm_paths(services, vm).directory / "labels").glob("[a-z]*"))
+    return {file.name: clean_text(file.read_text(errors="replace"), 300) for file in files}
 
 
 def _ports_of(handles: Handles) -> tuple[ForwardedPort, ...]:

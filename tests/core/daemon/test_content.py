@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from banger.cli.handover import open_handover
 from banger.errors import HostError, StartError
-from banger.host.folder import open_handover, remove_tree
+from banger.host.folder import remove_tree
 from banger.start.context import StartContext
 from banger.start.step import StartStep
 from banger.testing.app import BangerApp
@@ -37,7 +38,7 @@ def test_a_directory_is_taken_over_and_nothing_of_it_stays(lab: MakeLab, takes: 
     seen: list[str] = []
     app = start_lab(lab, seen, takes=takes)
     paths = app.services.paths
-    with open_handover(paths.staging) as folder:
+    with open_handover(paths.handover) as folder:
         (folder / "file").write_text("x")
         with pytest.raises(StartError, match="far enough"):
             app.call("vm.create", {"name": "otter", "content": folder.name})

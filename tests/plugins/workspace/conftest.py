@@ -90,7 +90,7 @@ class Local:
 
     def __init__(self, base: Path, way: str = "channel") -> None:
         self.base, self.way = base, way
-        self.paths = SimpleNamespace(staging=base / "staging")
+        self.paths = SimpleNamespace(handover=base / "handover")
         self.path = base / "guest" / "repo"
         self.workspace: dict[str, Any] | None = None
         self.asked: list[str] = []
