@@ -56,6 +56,24 @@ static void add_disk(struct buffer *out) {
     json_end(out, '}');
 }
 
+/* Bytes since the boot, over all interfaces but the loopback. */
+static void add_network(struct buffer *out) {
+    char line[512], name[64];
+    long long rx, tx, received = 0, sent = 0;
+    FILE *file = fopen("/proc/net/dev", "re");
+    while (file && fgets(line, sizeof line, file)) {
+        if (sscanf(line, " %63[^:]: %lld %*d %*d %*d %*d %*d %*d %*d %lld", name, &rx, &tx) != 3 || strcmp(name, "lo") == 0) continue;
+        received += rx;
+        sent += tx;
+    }
+    if (file) fclose(file);
+    json_key(out, "network");
+    buffer_text(out, "{");
+    json_member_number(out, "rx_bytes", received);
+    json_member_number(out, "tx_bytes", sent);
+    json_end(out, '}');
+}
+
 int report_stats(const struct json *request) {
     struct buffer out = {0}, text = {0};
     (void)request;
@@ -72,6 +90,7 @@ int report_stats(const struct json *request) {
     add_memory(&out);
     add_cpu(&out);
     add_disk(&out);
+    add_network(&out);
     json_end(&out, '}');
     return report_print(&out);
 }

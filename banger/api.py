@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from banger.cli.output import green as green
     from banger.cli.output import print_json as print_json
     from banger.cli.output import print_pairs as print_pairs
+    from banger.cli.output import print_table as print_table
     from banger.cli.output import red as red
     from banger.cli.output import say as say
     from banger.cli.pipe import Ended as Ended
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from banger.errors import StartError as StartError
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
+    from banger.guest.wire import clean_text as clean_text
     from banger.host.caller import Login as Login
     from banger.host.caller import find_authorities as find_authorities
     from banger.host.caller import find_login as find_login
@@ -113,7 +115,7 @@ _HOMES = {
     "banger.cli.client": "Client",
     "banger.cli.cp": "send_directory",
     "banger.cli.extension": "Extension Place Work open_handover",
-    "banger.cli.output": "Progress clean green print_json print_pairs red say",
+    "banger.cli.output": "Progress clean green print_json print_pairs print_table red say",
     "banger.cli.pipe": "Ended run_piped",
     "banger.cli.vm": "run_operation",
     "banger.cli.vm_exec": "run_in_vm",
@@ -124,6 +126,7 @@ _HOMES = {
         "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
         "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
+    "banger.guest.wire": "clean_text",
     "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands failed_program",
     "banger.host.copy": "copy_disk",

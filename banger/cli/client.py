@@ -129,10 +129,22 @@ class Client:
         return start_daemon(self.paths, START_TIMEOUT)
 
     def wait_gone(self) -> None:
-        """Wait, bounded, until no daemon answers."""
+        """Wait, bounded, until no daemon answers and the last one has let go of the state directory."""
         deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline and self.is_up():
+        while time.monotonic() < deadline and (self.is_up() or self._is_held()):
             time.sleep(0.01)
+
+    def _is_held(self) -> bool:
+        import fcntl
+
+        try:
+            with open(self.paths.lock, encoding="ascii") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
 
     def is_up(self) -> bool:
         """Tell whether a daemon takes calls."""

@@ -98,18 +98,17 @@ ALIASES = {
 }
 
 _ANEW = "banger daemon stop; the next command starts it again (VMs go on)"
-_STATS = (
-    "banger vm health VM shows its load and memory; those of the guest's processes: banger vm exec VM -- top"
-)
-_REACH = "its address and published ports: banger vm show VM"
+_REACH = "what its guest listens on, and where that opens: banger vm ports VM; its address: banger vm show VM"
 
 #: What people try from other tools, and what to do here.
 HABITS = {
     "daemon start": "banger vm list, or any other command, starts it",
     "daemon restart": _ANEW,
     "daemon reload": _ANEW,
-    **dict.fromkeys(("top", "stats", "vm top", "vm stats"), _STATS),
-    **dict.fromkeys(("port", "vm port", "vm ports", "vm ip"), _REACH),
+    "top": "banger vm top",
+    "stats": "banger vm stats",
+    "events": "banger vm events",
+    **dict.fromkeys(("port", "ports", "vm port", "vm ip"), _REACH),
     **dict.fromkeys(
         ("attach", "vm attach"), "a shell: banger vm exec VM; its serial console: banger vm console VM"
     ),

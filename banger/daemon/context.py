@@ -18,6 +18,7 @@ from banger.errors import CancelledError, NotFoundError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from banger.daemon.ops.vm import VmDetail
     from banger.daemon.publish import StagedPull
     from banger.daemon.pulls import Catalogue
     from banger.daemon.services import Services
@@ -145,6 +146,29 @@ class OperationContext:
         from banger.daemon.starts import vm_paths
 
         return vm_paths(self.services, vm).directory
+
+    def vms(self) -> list[Vm]:
+        """Return every VM, oldest first."""
+        return self.services.database.vms()
+
+    def detail(self, vm: Vm) -> VmDetail:
+        """Return what is true of a VM now: its VMM's process, its published ports, what it holds."""
+        from banger.daemon.ops.vm import detail
+
+        return detail(self, vm)
+
+    def check_runs(self, vm: Vm) -> None:
+        """Raise ConflictError unless the VM runs and goes on."""
+        from banger.daemon.ops.vm import check_runs
+
+        check_runs(self.services, vm)
+
+    async def ask_guest(self, vm: Vm, question: str, timeout: float, **fields: Any) -> dict[str, Any]:
+        """Return a guest's answer, which is hostile text and numbers; GuestError within ``timeout`` seconds else."""
+        from banger.daemon.starts import vm_paths
+
+        channel = vm_paths(self.services, vm).channel
+        return await self.services.guests.request(vm.id, channel, question, timeout=timeout, **fields)
 
     def quiet_disks(self, vm: Vm) -> AbstractContextManager[Path]:
         """Hold a VM's disks still and give the directory they are in; see :func:`banger.daemon.quiet.quiet_disks`."""

@@ -44,7 +44,7 @@ def build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
     bus = "device" if microvm else "pci"
     append = list(_KERNEL_ARGUMENTS)
     if khz is not None:
-        append.append(f"tsc_early_khz={khz}")
+        append += [f"tsc_early_khz={khz}", "tsc=reliable"]
     argv = [PROGRAM, "-name", f"guest=banger-{spec.name}", "-uuid", str(uuid.UUID(spec.vm_id))]
     argv += ["-machine", "microvm,rtc=on" if microvm else "q35", *_accelerator(probe)]
     argv += ["-smp", str(spec.vcpu), "-m", f"{spec.memory_mib}M"]

@@ -3,6 +3,10 @@
 ``-M microvm`` has no timer to calibrate the TSC against, so about one boot in ten hangs for ever unless the kernel is
 given ``tsc_early_khz``; and a wrong value makes the guest's clock run at the wrong speed. ``cpu MHz`` in cpuinfo is
 the momentary clock on laptops, so it is measured.
+
+It is called reliable too (``tsc=reliable``). The kernel would otherwise check it against the only other clock there is,
+its own tick; on a busy host ticks get lost, the TSC is the one that is thrown out, and the guest's clock runs slow for
+good.
 """
 
 from __future__ import annotations

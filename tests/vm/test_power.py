@@ -140,7 +140,7 @@ def test_health(home: Home) -> None:
     assert home.ok("vm", "touch", "one").text == "one touched"
     # an agent that says nothing: bounded, and the way out is named
     home.sh("two", 'setsid sh -c "sleep 0.5; kill -STOP $PPID" >/dev/null 2>&1 &')
-    time.sleep(2)
+    until(lambda: home("vm", "ping", "two", timeout=60).status == 1, 60, "the agent goes on")
     silent = home("vm", "ping", "two", timeout=60)
     assert silent.status == 1
     assert "did not answer health within 10 s" in silent.err

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from vmring import Home, until
 
 #: Appends numbered lines and fsyncs each, as a data base does with its log, and says how far it is.
@@ -60,7 +58,7 @@ def test_a_guest_without_an_init(alone: Home) -> None:
 def test_a_guest_whose_agent_hangs(alone: Home) -> None:
     alone.ok("vm", "create", "--name", "hung", "--wait", "agent")
     alone.sh("hung", "setsid sh -c 'sleep 1; pkill -STOP -x banger-agent' >/dev/null 2>&1 </dev/null & echo")
-    time.sleep(3)
+    until(lambda: alone("vm", "ping", "hung").status == 1, 60, "the agent goes on")
     stopped = alone("vm", "stop", "hung", "--timeout", "2", timeout=60)
     assert stopped.status == 0
     assert "what it had not written to its disks is lost" in stopped.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -109,7 +110,7 @@ def test_help_is_a_command_too(run_cli: RunCli) -> None:
 
 
 def test_reader_that_goes_away_is_no_error() -> None:
-    command = f"{sys.executable} -m banger --help | head -c 1; echo ${{PIPESTATUS[0]}}"
+    command = f"{shlex.quote(sys.executable)} -m banger --help | head -c 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
     program = tmp_path / "banger"
     program.write_text(
         f'#!/bin/sh\n[ -n "$_BANGER_COMPLETE" ] || [ "$1" = completion ] || {{ echo "ran:[$*]"; exit; }}\n'
-        f'exec {sys.executable} -m banger "$@"\n'
+        f'exec {shlex.quote(sys.executable)} -m banger "$@"\n'
     )
     program.chmod(0o755)
     return tmp_path

@@ -23,7 +23,7 @@ USAGE = [
     ("xyzzy", "there is no command 'banger xyzzy'", "banger --help"),
     ("rn", "there is no command 'banger rn'", "did you mean 'r"),
     ("daemon restart", "there is no command 'banger daemon restart'", "banger daemon stop; the next command"),
-    ("top", "there is no command 'banger top'", "banger vm health VM"),
+    ("top", "there is no command 'banger top'", "banger vm top"),
     ("vm list --jsn", "there is no option --jsn", "did you mean --json?"),
     (
         "vm run --nmae x",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from banger.testing.pytest_plugin import BangerDirs, MakeApp
 
-BANGER = f"{sys.executable} -m banger"
+BANGER = f"{shlex.quote(sys.executable)} -m banger"
 
 
 def shell(line: str, **env: str) -> subprocess.CompletedProcess[str]:

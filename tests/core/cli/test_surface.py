@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 
 import click
 import pytest
@@ -25,6 +26,13 @@ OTHERWISE = {
     "completion": "is a script",
 }
 KNOWN = {command.name for command in COMMANDS}
+#: The commands of the plugins that come along.
+OF_PLUGINS = {
+    command.name
+    for found in entry_points(group="banger")
+    if found.value.startswith("banger_")
+    for command in getattr(found.load(), "banger_register_commands", list)()
+}
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -61,12 +69,12 @@ def test_no_short_form_hides_a_command() -> None:
 
 @pytest.mark.parametrize("typed", HABITS)
 def test_what_people_try_leads_to_commands_there_are(run_cli: RunCli, typed: str) -> None:
-    assert typed not in KNOWN and typed not in ALIASES
+    assert typed not in KNOWN | OF_PLUGINS and typed not in ALIASES
     result = run_cli(*typed.split())
     assert result.status == 2 and f"hint: {HABITS[typed]}" in result.stderr
     for words in HABITS[typed].split("banger ")[1:]:
         first, second = [*words.replace(",", " ").replace(";", " ").split(), ""][:2]
-        assert {first, f"{first} {second}"} & {*KNOWN, "is"}, words
+        assert {first, f"{first} {second}"} & {*KNOWN, *OF_PLUGINS, "is"}, words
 
 
 def test_short_forms_are_in_the_help(run_cli: RunCli) -> None:

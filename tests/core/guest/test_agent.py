@@ -290,14 +290,26 @@ async def test_relay_to_a_port_and_a_socket(channel: GuestChannel, tmp_path: Pat
     assert caught.value.code == "refused"
 
 
+def own_command() -> bytes:
+    return Path("/proc/self/cmdline").read_bytes()[:255].rstrip(b"\0").replace(b"\0", b" ")
+
+
 async def test_reports(channel: GuestChannel) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     ports = (await channel.request("ports"))["ports"]
     mine = [p for p in ports if p["port"] == listener.getsockname()[1]]
     assert mine[0]["address"] == "127.0.0.1"
-    assert mine[0]["pid"] == os.getpid()
+    assert (mine[0]["pid"], mine[0]["protocol"]) == (os.getpid(), "tcp")
+    assert mine[0]["command"].encode("utf-8", "surrogateescape") == own_command()
     listener.close()
-    assert (await channel.request("stats"))["memory"]["total_kib"] > 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        ports = (await channel.request("ports"))["ports"]
+        mine = [p for p in ports if p["port"] == udp.getsockname()[1]]
+        assert mine[0]["protocol"] == "udp"
+    stats = await channel.request("stats")
+    assert stats["memory"]["total_kib"] > 0
+    assert stats["network"]["rx_bytes"] >= 0
     assert await channel.request("wait-system", timeout_s=5) == {"state": "unmanaged", "failed": []}
 
 

@@ -19,6 +19,11 @@ ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 Entry = tuple[tarfile.TarInfo, bytes]
 
 
+def tool(name: str) -> str:
+    """Return the path of a program that Debian keeps from ordinary users' PATH."""
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or name
+
+
 def entry(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **fields: object) -> Entry:
     """Make an entry of a tar."""
     info = tarfile.TarInfo(name)

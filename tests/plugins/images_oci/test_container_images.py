@@ -24,6 +24,7 @@ from registry_lab import (
     missing_programs,
     push,
     run_registry,
+    tool,
 )
 
 from banger.errors import BangerError, ImageError, NotFoundError, UsageError
@@ -97,7 +98,7 @@ CONFIG = {
 
 def debugfs(image: Path, request: str) -> str:
     return subprocess.run(
-        ["debugfs", "-R", request, image], capture_output=True, text=True, check=True
+        [tool("debugfs"), "-R", request, image], capture_output=True, text=True, check=True
     ).stdout
 
 
@@ -133,11 +134,11 @@ def test_layers_become_one_disk(tmp_path: Path) -> None:
     pulled = pull_file(str(layout), context(tmp_path))
     assert (pulled.env, pulled.user, pulled.workdir) == ({"A": "b=c"}, "7:8", "/srv/app")
     assert (pulled.entrypoint, pulled.cmd) == (("/bin/tool",), ("x",))
-    subprocess.run(["e2fsck", "-fn", pulled.rootfs], check=True, capture_output=True)
-    tool = debugfs(pulled.rootfs, "stat /bin/tool")
-    assert "Mode:  04755" in tool and "User:     7   Group: 100000" in tool and "Links: 2" in tool
-    assert int(tool.split("Blockcount: ")[1].split()[0]) < 100
-    assert debugfs(pulled.rootfs, "stat /bin/again").splitlines()[0] == tool.splitlines()[0]
+    subprocess.run([tool("e2fsck"), "-fn", pulled.rootfs], check=True, capture_output=True)
+    binary = debugfs(pulled.rootfs, "stat /bin/tool")
+    assert "Mode:  04755" in binary and "User:     7   Group: 100000" in binary and "Links: 2" in binary
+    assert int(binary.split("Blockcount: ")[1].split()[0]) < 100
+    assert debugfs(pulled.rootfs, "stat /bin/again").splitlines()[0] == binary.splitlines()[0]
     assert 'Fast link dest: "../bin/tool"' in debugfs(pulled.rootfs, "stat /bin/link")
     shown = debugfs(pulled.rootfs, "ea_get -x /bin/ping security.capability").split("=")[-1]
     assert bytes.fromhex(shown.strip().strip('"')) == CAPABILITY

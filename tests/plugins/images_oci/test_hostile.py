@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from registry_lab import entry, make_layout, make_tar
+from registry_lab import entry, make_layout, make_tar, tool
 
 from banger.errors import BangerError, ImageError
 from banger.testing.contracts import RecordedProgress
@@ -127,7 +127,7 @@ def pulled(tmp_path: Path, entries: list[Any]) -> Path:
 
 
 def shown(image: Path, request: str) -> bytes:
-    return subprocess.run(["debugfs", "-R", request, image], capture_output=True, check=True).stdout
+    return subprocess.run([tool("debugfs"), "-R", request, image], capture_output=True, check=True).stdout
 
 
 def test_what_is_odd_and_legal_is_carried(tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ def test_what_is_odd_and_legal_is_carried(tmp_path: Path) -> None:
         entry("/".join(["deep"] * 150), b"deep"),
     ]
     image = pulled(tmp_path, entries)
-    subprocess.run(["e2fsck", "-fn", image], check=True, capture_output=True)
+    subprocess.run([tool("e2fsck"), "-fn", image], check=True, capture_output=True)
     out = tmp_path / "out"
     out.mkdir()
-    if subprocess.run(["debugfs", "-R", f"rdump /d {out}", image], capture_output=True).returncode == 0:
+    if subprocess.run([tool("debugfs"), "-R", f"rdump /d {out}", image], capture_output=True).returncode == 0:
         found = {file.name: file.read_bytes() for file in (out / "d").iterdir()}
         assert found == {name: name.encode("utf-8", "surrogateescape") for name in names}
         subprocess.run(["debugfs", "-R", f"rdump /n {out}", image], capture_output=True, check=True)

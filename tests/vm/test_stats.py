@@ -1,0 +1,35 @@
+"""``vm stats`` and ``vm ports`` of a machine that really runs."""
+
+from __future__ import annotations
+
+from vmring import Home
+
+
+def test_what_a_vm_uses(banger: Home, vm: str) -> None:
+    [use] = banger.ok("vm", "stats", vm, "--json").json
+    assert use["vm"] == vm
+    assert 0 < use["memory_used_kib"] < use["memory_total_kib"]
+    assert 0 < use["overhead_kib"] < use["resident_kib"]
+    assert use["cpu_percent"] >= 0
+    assert use["disk_bytes"] > 0
+    assert use["tx_bytes"] >= 0
+    assert vm in banger.ok("vm", "top").text
+
+
+def test_what_a_guest_listens_on(banger: Home, vm: str) -> None:
+    perl = (
+        '$s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 5432, Listen => 1) or die;'
+        'syswrite(STDOUT, "on\\n"); sleep 600'
+    )
+    listening = banger.start("vm", "exec", vm, "--", "perl", "-MIO::Socket", "-e", perl, bufsize=0)
+    with listening:
+        assert listening.stdout is not None
+        assert listening.stdin is not None
+        try:
+            assert listening.stdout.readline() == b"on\n"
+            found = {port["port"]: port for port in banger.ok("vm", "ports", vm, "--json").json}
+            assert found[5432]["reach"] == "guest"
+            assert found[5432]["process"] == "perl"
+            assert "LocalPort => 5432" in found[5432]["command"]
+        finally:
+            listening.kill()
