@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from banger.cli.client import Client as Client
+    from banger.cli.cp import send_directory as send_directory
     from banger.cli.extension import Extension as Extension
     from banger.cli.extension import Place as Place
+    from banger.cli.extension import Work as Work
+    from banger.cli.extension import open_handover as open_handover
     from banger.cli.output import Progress as Progress
     from banger.cli.output import clean as clean
     from banger.cli.output import green as green
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from banger.host.disk import Disks as Disks
     from banger.host.disk import digest_file as digest_file
     from banger.host.disk import has_ext4 as has_ext4
+    from banger.host.folder import remove_tree as remove_tree
     from banger.host.process import find_process as find_process
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
     from banger.host.process import is_process_alive as is_process_alive
@@ -121,7 +125,8 @@ if TYPE_CHECKING:
 #: module -> the names it is home to.
 _HOMES = {
     "banger.cli.client": "Client",
-    "banger.cli.extension": "Extension Place",
+    "banger.cli.cp": "send_directory",
+    "banger.cli.extension": "Extension Place Work open_handover",
     "banger.cli.output": "Progress clean green print_json print_pairs print_table red say",
     "banger.cli.pipe": "Ended run_piped",
     "banger.cli.vm": "run_operation",
@@ -139,6 +144,7 @@ _HOMES = {
     "banger.host.command": "Commands Completed HostCommands failed_program",
     "banger.host.copy": "copy_disk",
     "banger.host.disk": "Disks digest_file has_ext4",
+    "banger.host.folder": "remove_tree",
     "banger.transfer.connections": "TRIES Connections",
     "banger.transfer.download": "Wanted download find_pause retry_later",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",

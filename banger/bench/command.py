@@ -43,6 +43,26 @@ def image(runs: int, size: int, as_json: bool) -> None:
     _show(measure_pulls(runs, size), as_json)
 
 
+@bench.command()
+@click.option(
+    "--scale",
+    type=click.FloatRange(0.001, 10),
+    default=1.0,
+    show_default=True,
+    help="the repository's size, 1 being 20,000 files of 400 MB in 2,000 commits",
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def workspace(scale: float, as_json: bool) -> None:
+    """Measure a repository's way into a VM and changes' way out, against rsync and git over ssh with the same VM.
+
+    Makes the repository. Needs rsync and ssh. Under software emulation a transfer takes minutes.
+    """
+    from banger.bench.workspace import measure_workspace
+    from banger.cli.client import Client
+
+    _show(measure_workspace(Client(), scale), as_json)
+
+
 def _show(targets: list[Target], as_json: bool) -> None:
     from banger.cli.output import print_json
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from banger.cli.client import Client
+from banger.cli.output import Progress
 from banger.errors import GuestError, HostError, UsageError
 
 
@@ -97,8 +98,6 @@ class Copy:
     """One copy, with its progress and what was left out."""
 
     def __init__(self, client: Client, user: str | None, quiet: bool) -> None:
-        from banger.cli.output import Progress
-
         self._client = client
         self._user = user
         self._progress = Progress(quiet=quiet)
@@ -182,6 +181,33 @@ class Copy:
         self._failed, self._why = True, f"{_THERE}{line}"
         self._progress.end()
         print(f"banger: in the guest: {line}", file=sys.stderr)
+
+
+def send_directory(
+    client: Client, vm: str, folder: str, parent: str, name: str, progress: Progress
+) -> list[str]:
+    """Copy a directory of this host into a running VM's directory ``parent`` as ``name``, owned by root.
+
+    :returns: what could not be copied, and why, a line each and cleaned; empty when all arrived.
+    :raises GuestError: the VM went away, or its side was cut off.
+    """
+    from banger.cli.terminal import open_stream
+    from banger.cli.transfer import Transfer
+    from banger.cli.tree_send import read_tree
+    from banger.cli.vm_exec import explain_loss
+
+    said: list[str] = []
+    params = {"vm": vm, "path": parent, "base": name, "directory": True}
+    answer = client.call("vm.cp.write", params)
+    try:
+        with closing(open_stream(answer["socket"], answer["token"])) as connection:
+            records = read_tree(folder, lambda path, why: said.append(f"{_shown(path)}: {why}"))
+            status = Transfer(connection, progress, said.append).send(records, None)
+    except GuestError as error:
+        raise explain_loss(client, answer["vm"], error) from error
+    if status not in (0, 1) or (status == 1 and not said):
+        raise GuestError("the copy was cut off in the guest", hint=f"banger vm logs {answer['vm']}")
+    return said
 
 
 def _base(path: str) -> str:

@@ -6,13 +6,16 @@ before a daemon ever ran, so it is found where plugins are found, and not in wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from banger.cli.handover import open_handover as open_handover
 from banger.errors import PluginError
 
 if TYPE_CHECKING:
@@ -32,17 +35,34 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What an extension has to do for a VM that ``vm run`` makes.
+
+    :param arrive: called once the VM runs, with client, VM and whether what was staged is on its disk.
+    :param stage: called before the VM is made, with an empty directory that becomes the beginning of its ``/root``;
+        tells whether it put something there.
+    """
+
+    arrive: Callable[[Client, str, bool], Place]
+    stage: Callable[[Path], bool]
+
+
+#: What is to be done once a VM runs.
+Arrive = Callable[["Client", str], Place]
+
+
+@dataclass(frozen=True, slots=True)
 class Extension:
     """What a plugin adds to a command.
 
     :param params: click's options and arguments.
     :param plan: gets the values of everything the command was given, takes its own out, checks them before anything is
         done, and returns what is to be done once the VM runs: a function of client and VM that returns the
-            :class:`Place`. None when it has nothing to do.
+        :class:`Place`, or :class:`Work`. None when it has nothing to do.
     """
 
     params: tuple[click.Parameter, ...]
-    plan: Callable[[MutableMapping[str, Any]], Callable[[Client, str], Place] | None]
+    plan: Callable[[MutableMapping[str, Any]], Arrive | Work | None]
 
 
 class ExtendedCommand(click.Command):
@@ -82,18 +102,45 @@ class ExtendedCommand(click.Command):
         return [*pieces, "[-- COMMAND...]"] if self._dashes else pieces
 
 
-def plan_extensions(choices: MutableMapping[str, Any]) -> Callable[[Client, str], Place]:
-    """Let the running command's extensions check what was asked for; return what does their work once the VM runs."""
-    command = click.get_current_context().command
-    assert isinstance(command, ExtendedCommand)
-    plans = [plan for extension in command.extensions if (plan := extension.plan(choices)) is not None]
+class Plans:
+    """What the extensions of a command have to do, once they have checked what was asked for."""
 
-    def work(client: Client, vm: str) -> Place:
-        places = [plan(client, vm) for plan in plans]
+    def __init__(self, plans: Sequence[Arrive | Work]) -> None:
+        self._plans = plans
+
+    @contextmanager
+    def staged(self, staging: Path) -> Iterator[str | None]:
+        """Let extensions fill a directory for a new VM and give its name; None when none of them did.
+
+        :param staging: where directories are made that a daemon takes over. What it did not take is removed.
+        """
+        stages = [plan.stage for plan in self._plans if isinstance(plan, Work)]
+        if not stages:
+            yield None
+            return
+        with open_handover(staging) as folder:
+            filled = [stage(folder) for stage in stages]
+            yield folder.name if any(filled) else None
+
+    def __call__(self, client: Client, vm: str, *, staged: bool = False) -> Place:
+        """Do what is to be done once a VM runs; return where its command runs.
+
+        :param staged: what was staged is on the VM's disk.
+        """
+        places = [
+            plan.arrive(client, vm, staged) if isinstance(plan, Work) else plan(client, vm)
+            for plan in self._plans
+        ]
         workdir = next((place.workdir for place in places if place.workdir is not None), None)
         return Place(workdir, tuple(word for place in places for word in place.wrapper))
 
-    return work
+
+def plan_extensions(choices: MutableMapping[str, Any]) -> Plans:
+    """Let a command's extensions check what was asked for; return what they have to do."""
+    command = click.get_current_context().command
+    assert isinstance(command, ExtendedCommand)
+    plans = (extension.plan(choices) for extension in command.extensions)
+    return Plans([plan for plan in plans if plan is not None])
 
 
 def load_extensions(group: str) -> tuple[Extension, ...]:

@@ -94,18 +94,36 @@ def list_command(as_json: bool, quiet: bool, _every: bool) -> None:
     """List VMs, oldest first."""
     answer = Client().call("vm.list")
     vms, statuses = answer["vms"], answer["statuses"]
-    ports = answer.get("ports", {})
+    ports, labels = answer.get("ports", {}), answer.get("labels", {})
     if as_json:
-        print_json([{**vm, "status": statuses.get(vm["id"]), "ports": ports.get(vm["id"], [])} for vm in vms])
+        print_json(
+            [
+                {
+                    **vm,
+                    "status": statuses.get(vm["id"]),
+                    "ports": ports.get(vm["id"], []),
+                    "labels": labels.get(vm["id"], {}),
+                }
+                for vm in vms
+            ]
+        )
     elif quiet:
         for vm in vms:
             print(vm["name"])
     elif not vms:
         say("no VMs; make one: banger vm run")
     else:
+        more = sorted({name for said in labels.values() for name in said})
+        headings = ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "PORTS", "VCPU", "MEM", "DISK", "CREATED")
         print_table(
-            ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "PORTS", "VCPU", "MEM", "DISK", "CREATED"),
-            (_row(vm, statuses.get(vm["id"]), ports.get(vm["id"], [])) for vm in vms),
+            (*headings, *(name.upper() for name in more)),
+            (
+                (
+                    *_row(vm, statuses.get(vm["id"]), ports.get(vm["id"], [])),
+                    *(labels.get(vm["id"], {}).get(name, "-") for name in more),
+                )
+                for vm in vms
+            ),
         )
         for vm in vms:
             if changes := describe_changes(vm):
@@ -189,6 +207,7 @@ def show(vm: str, as_json: bool) -> None:
             ("ports", ports or (f"{wanted}, once it runs" if wanted else "")),
             ("next start", describe_changes(record)),
             ("capabilities", ", ".join(spec["capabilities"])),
+            *detail["labels"].items(),
             ("process", str(detail["pid"] or "")),
             ("holds", ", ".join(detail["holds"])),
             ("orphaned", "; ".join(detail["orphans"])),

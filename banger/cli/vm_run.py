@@ -69,6 +69,10 @@ def _params(choices: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in choices.items() if value not in (None, ())}
 
 
+def _given(content: str | None) -> dict[str, str]:
+    return {} if content is None else {"content": content}
+
+
 @click.command()
 @size_options
 @click.option("--wait", type=click.Choice(["agent", "system"]), default="system", show_default=True)
@@ -123,20 +127,24 @@ def run(
     environment, character = collect_environment(env, env_file), check_escape(escape)
     prepare = plan_extensions(choices)
     if detach:
-        detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
-        prepare(Client(), detail["vm"]["id"])
+        client = Client()
+        with prepare.staged(client.paths.handover) as content:
+            params = {**_params(choices), "wait": wait or "system", **_given(content)}
+            detail = run_operation("vm.create", params)
+        prepare(client, detail["vm"]["id"], staged=detail["content"])
         show_detail(detail, as_json, "is running")
         return 0
     client, progress = Client(), Progress()
     vm: dict[str, Any] | None = None
     try:
-        params = {**_params(choices), "wait": wait or "agent", "remove": remove}
-        detail = client.call("vm.create", params, on_event=progress, hold=remove)
+        with prepare.staged(client.paths.handover) as content:
+            params = {**_params(choices), "wait": wait or "agent", "remove": remove, **_given(content)}
+            detail = client.call("vm.create", params, on_event=progress, hold=remove)
         vm = detail["vm"]
         progress.end()
         for port in describe_ports(detail["ports"], detail["vm"]):
             say(f"published {port}")
-        place = prepare(client, vm["id"])
+        place = prepare(client, vm["id"], staged=detail["content"])
         return run_in_vm(
             client,
             vm["id"],

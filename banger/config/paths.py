@@ -72,6 +72,11 @@ class Paths:
         return self.state / "staging"
 
     @property
+    def handover(self) -> Path:
+        """Directories that the command line fills for the daemon."""
+        return self.state / "handover"
+
+    @property
     def journal(self) -> Path:
         """Notes of the programs that run right now."""
         return self.state / "running"

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from banger.daemon.choices import Choice
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
-from banger.daemon.publish import remove_tree
 from banger.daemon.services import Services
 from banger.daemon.starts import Start, open_handles, running_process, undo_factory, vm_paths
 from banger.daemon.takedown import (
@@ -28,6 +27,7 @@ from banger.daemon.takedown import (
 )
 from banger.daemon.watch import watch_vmm
 from banger.errors import BangerError, CancelledError, ConflictError, NotFoundError, StoreError
+from banger.host.folder import remove_tree
 from banger.host.ssh import SshFiles
 from banger.model.name import make_vm_name, unknown_hint
 from banger.model.vm import Vm, VmState

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import platform
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from banger.config.paths import make_private
 from banger.daemon.context import OperationContext
 from banger.errors import ConflictError, ImageError, KernelError
 from banger.host.disk import allocated_bytes, digest_file
+from banger.host.folder import remove_tree
 from banger.model.image import Image, Kernel
 from banger.model.source import PulledImage, PulledKernel
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from banger.host.command import Commands
     from banger.host.disk import Disks
-
-log = logging.getLogger(__name__)
 
 
 class StagedPull:
@@ -211,21 +208,6 @@ def _publish(
 def content_dir(base: Path, digest: str) -> Path:
     """Return the directory of content with a digest."""
     return base / digest.removeprefix("sha256:")[:32]
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a directory of ours and all in it; nothing happens when it is not there."""
-
-    def failed(function: object, path: str, error: BaseException) -> None:
-        if not isinstance(error, FileNotFoundError):
-            log.error("%s could not be removed: %s", path, error)
-
-    for path, folders, _ in os.walk(directory):
-        for folder in folders:
-            inner = os.path.join(path, folder)
-            if not os.path.islink(inner):
-                os.chmod(inner, 0o700)
-    shutil.rmtree(directory, onerror=lambda f, p, info: failed(f, p, info[1]))
 
 
 def sync_tree(directory: Path, *, files: bool = True) -> None:

@@ -16,10 +16,10 @@ from banger.daemon.publish import (
     content_dir,
     publish_image,
     publish_kernel,
-    remove_tree,
     staged,
 )
 from banger.errors import BangerError, ConflictError, ImageError, NotFoundError, StoreError
+from banger.host.folder import remove_tree
 from banger.model.image import Image, Kernel
 from banger.model.name import check_ref_name, unknown_hint
 from banger.model.size import format_bytes, format_mib

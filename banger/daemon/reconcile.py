@@ -7,12 +7,13 @@ import logging
 from pathlib import Path
 
 from banger.daemon.background import in_thread
-from banger.daemon.publish import content_dir, remove_tree
+from banger.daemon.publish import content_dir
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process
 from banger.daemon.takedown import finish_stop, log_event, save_vm
 from banger.daemon.watch import watch_vmm
 from banger.host.command import kill_leftovers
+from banger.host.folder import remove_tree
 from banger.model.vm import Vm, VmState
 
 log = logging.getLogger(__name__)

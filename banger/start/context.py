@@ -48,6 +48,11 @@ class VmPaths:
         return self.kernel_dir / "modules.ext4"
 
     @property
+    def content(self) -> Path:
+        """A directory that whoever created the VM wants on the work disk; gone once it is there."""
+        return self.directory / "content"
+
+    @property
     def console(self) -> Path:
         return self.directory / "console.log"
 

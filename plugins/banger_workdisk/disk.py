@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from banger.api import (
     UndoContext,
     VmPaths,
     copy_disk,
+    remove_tree,
 )
 
 #: Namespace of the work disks' UUIDs, so that a VM's is known without being stored.
@@ -36,15 +39,43 @@ def make(ctx: StartContext) -> None:
     if seed.is_file():
         _copy(ctx, seed, disk)
     else:
-        tree = ctx.paths.image_dir / "work-seed"
         ctx.disks.make_ext4(
             disk,
             ctx.vm.spec.disk_mib,
             uuid=work_uuid(ctx.vm.id),
             label="banger-work",
-            content=tree if tree.is_dir() else None,
+            content=_content(ctx),
         )
+        remove_tree(ctx.paths.content)
     ctx.record("made", True)
+
+
+def _content(ctx: StartContext) -> Path | None:
+    """Return the directory whose files go on the disk: the image's seed, below what the VM's maker wants there."""
+    seed, content = ctx.paths.image_dir / "work-seed", ctx.paths.content
+    if not content.is_dir():
+        return seed if seed.is_dir() else None
+    ctx.progress("work disk", "with what is to be on it")
+    if seed.is_dir():
+        lay_under(seed, content)
+    return content
+
+
+def lay_under(seed: Path, content: Path) -> None:
+    """Add a seed's files to a directory where it has nothing of that name; links of files, where that can be."""
+    for entry in seed.iterdir():
+        target = content / entry.name
+        if entry.is_dir() and not entry.is_symlink():
+            if not target.exists():
+                target.mkdir()
+                shutil.copystat(entry, target)
+            if target.is_dir() and not target.is_symlink():
+                lay_under(entry, target)
+        elif not os.path.lexists(target):
+            try:
+                os.link(entry, target, follow_symlinks=False)
+            except OSError:  # another file system, or one without links
+                shutil.copy2(entry, target, follow_symlinks=False)
 
 
 def _copy(ctx: StartContext, seed: Path, disk: Path) -> None:

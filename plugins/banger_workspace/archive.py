@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Self
 
 from banger.api import ConflictError
@@ -22,17 +24,17 @@ def tar_stream(top: str, paths: Iterable[bytes]) -> Iterator[bytes]:
 
     :raises ConflictError: a file vanished or changed while it was read.
     """
-    with _Tree(top) as tree:
+    with Tree(top) as tree:
         for path in paths:
             yield from _member(tree, path)
     yield bytes(2 * _BLOCK)
 
 
-class _Tree:
-    """A directory tree whose files are reached name by name; the last directory is kept open."""
+class Tree:
+    """A directory tree whose files are reached name by name, no link followed; the last directory is kept open."""
 
     def __init__(self, top: str) -> None:
-        self._top = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+        self._top = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._folders: tuple[bytes, ...] = ()
         self._descriptor = self._top
 
@@ -43,15 +45,23 @@ class _Tree:
         self._leave()
         os.close(self._top)
 
-    def enter(self, path: bytes) -> tuple[int, bytes]:
-        """Return the descriptor of the directory that a path is in, and its last name."""
+    def enter(self, path: bytes, *, make: bool = False) -> tuple[int, bytes]:
+        """Return the descriptor of the directory that a path is in, and its last name.
+
+        :param make: make the directories that are missing.
+        :raises OSError: one is missing, or is something else.
+        """
         *folders, name = path.split(b"/")
         if any(part in (b"", b".", b"..") for part in (*folders, name)):
             raise _changed(path)
         if tuple(folders) != self._folders:
             self._leave()
             for folder in folders:
-                below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._descriptor)
+                if make:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(folder, 0o755, dir_fd=self._descriptor)
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                below = os.open(folder, flags, dir_fd=self._descriptor)
                 self._close()
                 self._descriptor = below
             self._folders = tuple(folders)
@@ -66,16 +76,34 @@ class _Tree:
             os.close(self._descriptor)
 
 
-def _member(tree: _Tree, path: bytes) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file that is read, or a link.
+
+    :param pieces: the content, in pieces; reading them raises ConflictError when the file changes meanwhile.
+    """
+
+    status: os.stat_result
+    link: bytes | None = None
+    pieces: Iterable[bytes] = ()
+
+
+@contextlib.contextmanager
+def open_entry(tree: Tree, path: bytes) -> Iterator[Entry]:
+    """Open a file or a link of a tree.
+
+    :raises ConflictError: it is gone, is neither, changed while it was read, or cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        with _explained(path):
+            entry = _open(tree, path, stack)
+        yield entry
+
+
+@contextlib.contextmanager
+def _explained(path: bytes) -> Iterator[None]:
     try:
-        folder, name = tree.enter(path)
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISLNK(status.st_mode):
-            yield _header(path, status, link=os.readlink(name, dir_fd=folder))
-        elif stat.S_ISREG(status.st_mode):
-            yield from _file(path, folder, name)
-        else:
-            raise _changed(path)
+        yield
     except FileNotFoundError:
         raise _changed(path) from None
     except OSError as error:
@@ -84,35 +112,52 @@ def _member(tree: _Tree, path: bytes) -> Iterator[bytes]:
         ) from None
 
 
-def _file(path: bytes, folder: int, name: bytes) -> Iterator[bytes]:
-    """Yield a regular file. A small one that changes is read again; a large one cannot be taken back."""
-    with open(
-        os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder), "rb", buffering=0
-    ) as file:
-        for _ in range(_LOOKS):
-            before = os.fstat(file.fileno())
-            if before.st_size > _CHUNK:
-                yield from _large(path, file.fileno(), before)
-                return
-            data = os.pread(file.fileno(), _CHUNK + 1, 0)
-            if len(data) == before.st_size and _same(before, os.fstat(file.fileno())):
-                yield _header(path, before) + data + bytes(-len(data) % _BLOCK)
-                return
+def _open(tree: Tree, path: bytes, stack: contextlib.ExitStack) -> Entry:
+    folder, name = tree.enter(path)
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if stat.S_ISLNK(status.st_mode):
+        return Entry(status, os.readlink(name, dir_fd=folder))
+    if not stat.S_ISREG(status.st_mode):
+        raise _changed(path)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=folder)
+    stack.callback(os.close, descriptor)
+    return _read(path, descriptor)
+
+
+def _member(tree: Tree, path: bytes) -> Iterator[bytes]:
+    with open_entry(tree, path) as entry:
+        yield _header(path, entry.status, entry.link)
+        size = 0
+        for piece in entry.pieces:
+            yield piece
+            size += len(piece)
+        yield bytes(-size % _BLOCK)
+
+
+def _read(path: bytes, descriptor: int) -> Entry:
+    """Return a regular file. A small one that changes is read again; a large one cannot be taken back."""
+    for _ in range(_LOOKS):
+        before = os.fstat(descriptor)
+        if before.st_size > _CHUNK:
+            return Entry(before, pieces=_large(path, descriptor, before))
+        data = os.pread(descriptor, _CHUNK + 1, 0)
+        if len(data) == before.st_size and _same(before, os.fstat(descriptor)):
+            return Entry(before, pieces=(data,))
     raise _changed(path)
 
 
 def _large(path: bytes, descriptor: int, before: os.stat_result) -> Iterator[bytes]:
-    yield _header(path, before)
     at = 0
     while at < before.st_size:
-        data = os.pread(descriptor, min(_CHUNK, before.st_size - at), at)
+        with _explained(path):
+            data = os.pread(descriptor, min(_CHUNK, before.st_size - at), at)
         if not data:
             raise _changed(path)
         at += len(data)
         yield data
     if not _same(before, os.fstat(descriptor)):
         raise _changed(path)
-    yield bytes(-at % _BLOCK)
 
 
 def _same(before: os.stat_result, after: os.stat_result) -> bool:
@@ -125,9 +170,13 @@ def _header(path: bytes, status: os.stat_result, link: bytes | None = None) -> b
     if link is not None:
         info.type, info.linkname, info.mode = tarfile.SYMTYPE, os.fsdecode(link), 0o777
     else:
-        info.size = status.st_size
-        info.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+        info.size, info.mode = status.st_size, guest_mode(status)
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+def guest_mode(status: os.stat_result) -> int:
+    """Return a file's mode in the guest: executable or not, as git knows it."""
+    return 0o755 if status.st_mode & stat.S_IXUSR else 0o644
 
 
 def _changed(path: bytes) -> ConflictError:

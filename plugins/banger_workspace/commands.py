@@ -101,15 +101,14 @@ def diff(vm: str, base_commit: str | None, form: str | None, max_size: int, as_j
 def export(vm: str, output: str | None, base_commit: str | None, max_size: int) -> None:
     """Write what changed in the VM as a patch for git apply, binary files included."""
     from banger_workspace.place import guest_of, locked, resolve
-    from banger_workspace.take import changed_files, say_files, write_patch
+    from banger_workspace.take import say_files, write_patch
 
     client = Client()
     detail, workspace = resolve(client, vm)
     guest, limit = guest_of(client, detail, workspace), max_size << 20
     with locked(detail):
         base = base_commit or workspace["tree"]
-        files = changed_files(guest, base, limit)
-        write_patch(guest, base, output, limit)
+        files = write_patch(guest, base, output, limit)
     say_files(files)
     say(f"{len(files)} files changed" + (f"; the patch is in {output}" if output else ""))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from banger.api import Extension, Place
+from banger.api import Extension, Place, Work
 
 if TYPE_CHECKING:
     from banger.api import Client
@@ -37,7 +37,7 @@ SOURCE = (
 )
 
 
-def _plan_run(choices: MutableMapping[str, Any]) -> Callable[[Client, str], Place] | None:
+def _plan_run(choices: MutableMapping[str, Any]) -> Work | None:
     taken = {option.name: choices.pop(str(option.name)) for option in SOURCE}
     path = choices.pop("path")
     if path is None:
@@ -47,9 +47,11 @@ def _plan_run(choices: MutableMapping[str, Any]) -> Callable[[Client, str], Plac
             option = {"from_ref": "--from"}.get(str(given[0]), "--" + str(given[0]).replace("_", "-"))
             raise click.UsageError(f"{option} needs the PATH of a repository: banger vm run . {option}")
         return None
-    from banger_workspace.prepare import bring, read_repository, show_files
+    from banger_workspace.newcomer import Newcomer
+    from banger_workspace.prepare import read_repository, show_files
 
     found = read_repository(wanted_from(path, taken))
+    newcomer = Newcomer(found)
     if taken["dry_run"]:
         show_files(found)
         raise click.exceptions.Exit(0)
@@ -58,11 +60,7 @@ def _plan_run(choices: MutableMapping[str, Any]) -> Callable[[Client, str], Plac
     for notice in found.notices():
         say(notice)
 
-    def work(client: Client, vm: str) -> Place:
-        # Read once more: making the VM may have taken a while.
-        return Place(bring(client, vm, read_repository(found.wanted))["guest_path"], WRAPPER)
-
-    return work
+    return Work(newcomer.arrive, newcomer.stage)
 
 
 def wanted_from(path: str, taken: MutableMapping[Any, Any]) -> Any:

@@ -157,6 +157,13 @@ def refusal(errors: bytes, directory: str) -> UsageError:
     )
 
 
+def quote_path(path: str) -> str:
+    """Return a path as git reads it in a list: quoted where it has the list's own characters."""
+    if not set(path) & set(':"\n\\') and os.fsencode(path).isascii():
+        return path
+    return '"' + "".join(f"\\{byte:03o}" for byte in os.fsencode(path)) + '"'
+
+
 def printable(name: str | bytes) -> str:
     """Return a path fit for a message, whatever bytes it has."""
     text = os.fsdecode(name).encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -11,7 +11,7 @@ from banger.api import ConflictError, Ended, GuestError, NotFoundError, run_pipe
 from banger_workspace.record import OID
 
 if TYPE_CHECKING:
-    from banger.api import Client
+    from banger.api import Client, Progress
 
 _SCRIPT = (Path(__file__).parent / "guest.sh").read_text()
 _STATES = ("absent", "foreign", "partial", "clean", "changed")
@@ -56,14 +56,13 @@ class Guest:
         if ended.status == _NO_BASE:
             return NotFoundError(ended.said, hint=f"banger vm exec {self.name} -- git log --oneline")
         if any(sign in ended.stderr for sign in _FULL):
-            return GuestError(
-                f"the disk of '{self.name}' is full",
-                hint=f"banger vm exec {self.name} -- df -h; or a larger --disk-size",
-            )
+            return self._full()
         doing = {
             "receive": "take the commit",
             "fill": "put the files in place",
             "state": "look at its workspace",
+            "begin": "make room for the repository",
+            "settle": "make the repository ready",
         }
         return GuestError(
             f"the guest could not {doing.get(what, what)}: {ended.said}", hint=f"banger vm exec {self.name}"
@@ -77,6 +76,28 @@ class Guest:
                 "the guest said nothing sensible about its workspace", hint=f"banger vm exec {self.name}"
             )
         return said
+
+    def send(self, folder: str, parent: str, name: str, progress: Progress) -> None:
+        """Copy a directory of this host into the guest's directory ``parent``, as ``name``.
+
+        :raises GuestError: not all of it arrived.
+        """
+        from banger.api import send_directory
+
+        complaints = send_directory(self.client, self.vm, folder, parent, name, progress)
+        if any("No space left" in line or "Disk quota" in line for line in complaints):
+            raise self._full()
+        if complaints:
+            raise GuestError(
+                f"the guest could not take the repository: {complaints[0]}",
+                hint=f"banger vm exec {self.name}",
+            )
+
+    def _full(self) -> GuestError:
+        return GuestError(
+            f"the disk of '{self.name}' is full",
+            hint=f"banger vm exec {self.name} -- df -h; or a larger --disk-size",
+        )
 
     def oid(self, said: bytes) -> str:
         """Return an object's id that the guest printed."""

@@ -10,17 +10,13 @@ fail() {
     exit "${2:-1}"
 }
 
-command -v git >/dev/null 2>&1 || fail "git is not installed in the guest" 90
 
-# Print the tree of all files that are not ignored, through an index that is thrown away.
-# It lies in the repository, not in a tmpfs: it may be large.
+# Print the tree of all files that are not ignored. Its index stays as .git/banger-index: with it one look tells whether
+# files are as they arrived. It lies in the repository, not in a tmpfs: it may be large.
 snapshot() {
-    real=$(git rev-parse --git-path index)
-    index=$(git rev-parse --git-path "banger-index.$$")
-    [ ! -f "$real" ] || cp -p -- "$real" "$index"
-    GIT_INDEX_FILE=$index git add -A --ignore-errors . >/dev/null 2>&1 || true
-    GIT_INDEX_FILE=$index git write-tree
-    rm -f -- "$index"
+    [ ! -f .git/index ] || cp -p -- .git/index .git/banger-index
+    GIT_INDEX_FILE=.git/banger-index git add -A --ignore-errors . >/dev/null 2>&1 || true
+    GIT_INDEX_FILE=.git/banger-index git write-tree
 }
 
 enter() {
@@ -28,83 +24,133 @@ enter() {
     [ -e .git ] || fail "$1 is no repository any more" 91
 }
 
-# state PATH HEAD BRANCH TREE: what a prepare would meet there.
+# state PATH HEAD BRANCH TREE: what a prepare meets there.
 state() {
     if [ ! -e "$1" ] && [ ! -L "$1" ]; then echo absent; return; fi
     if [ -d "$1" ] && [ -z "$(find "$1" -mindepth 1 -maxdepth 1 -print | head -c 1)" ]; then echo absent; return; fi
     [ -d "$1/.git" ] || { echo foreign; return; }
     cd -- "$1"
     [ ! -e .git/banger-preparing ] || { echo partial; return; }
-    now=$(git rev-parse --quiet --verify HEAD || echo none)
-    tip=$(git rev-parse --quiet --verify "refs/heads/$3" || echo none)
-    if [ "$now" = "$2" ] && [ "$tip" = "$2" ] && [ "$(snapshot)" = "$4" ]; then
+    if [ "$2" = none ]; then
+        now=$(git rev-parse --quiet --verify HEAD || echo none) expected=none
+    else
+        now=$(git rev-parse HEAD "refs/heads/$3" 2>/dev/null | tr '\n' ' ') expected="$2 $2 "
+    fi
+    if [ "$now" != "$expected" ]; then
+        echo changed
+    elif [ ! -f .git/banger-index ]; then
+        if [ "$(snapshot)" = "$4" ]; then echo clean; else echo changed; fi
+    elif [ "$(git rev-parse --quiet --verify refs/banger/prepared)" = "$4" ] &&
+        [ -z "$(GIT_INDEX_FILE=.git/banger-index git ls-files -m -o --exclude-standard -z | head -c 1 | tr '\0' x)" ]; then
         echo clean
     else
         echo changed
     fi
 }
 
-# receive PATH FORMAT: make the repository and take a pack from standard input.
-receive() {
-    if [ ! -d "$1/.git" ]; then
-        mkdir -p -- "$1"
-        if [ "$2" = sha1 ]; then git init -q -- "$1"; else git init -q --object-format="$2" -- "$1"; fi
-    fi
+# settle PATH: what came with the disk is ready.
+settle() {
     cd -- "$1"
-    : >.git/banger-preparing
-    [ "$3" = empty ] || git index-pack --stdin --fix-thin >/dev/null
+    if command -v mise >/dev/null 2>&1; then mise trust -q . >/dev/null 2>&1 || true; fi
 }
 
-# fill PATH HEAD BRANCH SHALLOW DELETED ADDED LINKS NAME EMAIL ORIGIN READONLY: put the commit and the files in place.
-# Standard input: DELETED, ADDED and LINKS bytes of NUL-terminated paths, then a tar archive.
-fill() {
+# begin PATH FORMAT: make the repository, in which until its end there is a part.
+begin() {
+    mkdir -p -- "$1"
+    if [ "$2" = sha1 ]; then git init -q -- "$1"; else git init -q --object-format="$2" -- "$1"; fi
+    : >"$1/.git/banger-preparing"
+}
+
+# receive PATH: take a pack from standard input.
+receive() {
     cd -- "$1"
     : >.git/banger-preparing
-    rm -f .git/index.lock
-    if [ "$2" = none ]; then
-        git symbolic-ref HEAD "refs/heads/$3"
-        git read-tree --empty
-    else
-        if [ -n "$4" ]; then printf '%s\n' "$4" >.git/shallow; else rm -f .git/shallow; fi
-        git update-ref "refs/heads/$3" "$2"
-        git symbolic-ref HEAD "refs/heads/$3"
-        git reset -q --hard "$2"
-    fi
-    head -c "$5" | xargs -0 -r rm -f --
-    git clean -q -f -d # and directories that became empty
-    head -c "$6" >.git/banger-added
-    head -c "$7" >.git/banger-links
-    tar -x -p -f -
-    [ "$6" = 0 ] || git add --intent-to-add --force --pathspec-from-file=.git/banger-added --pathspec-file-nul
-    [ "$7" = 0 ] || git update-index -z --force-remove --stdin <.git/banger-links
-    [ -z "$8" ] || git config user.name "$8"
-    [ -z "$9" ] || git config user.email "$9"
+    git index-pack --stdin --fix-thin >/dev/null
+}
+
+# fill PATH HOW HEAD BRANCH SHALLOW DELETED ADDED LINKS SENT NAME EMAIL ORIGIN READONLY: put the commit and the files in
+# place. HOW: all; or keep, where the files are those of the commit but for some that all come again.
+# Standard input: DELETED, ADDED, LINKS and SENT bytes of NUL-terminated paths, then a tar archive of those sent.
+fill() {
+    cd -- "$1"
+    how=$2 head=$3 branch=$4 shallow=$5 deleted=$6 added=$7 links=$8 sent=$9
     shift 9
-    if [ -n "$1" ]; then
-        git config remote.origin.url "$1"
-        git config remote.origin.fetch "+refs/heads/*:refs/remotes/origin/*"
-    fi
-    if command -v mise >/dev/null 2>&1; then mise trust -q . >/dev/null 2>&1 || true; fi
-    tree=$(snapshot)
+    : >.git/banger-preparing
+    [ "$how" = keep ] || check_out
+    head -c "$deleted" >.git/banger-deleted
+    head -c "$added" >.git/banger-added
+    head -c "$links" >.git/banger-links
+    head -c "$sent" >.git/banger-sent
+    if [ "$deleted" != 0 ]; then xargs -0 -r rm -f -- <.git/banger-deleted; fi
+    [ "$how" = keep ] || git clean -q -f -d # and directories that became empty
+    tar -x -p -f -
+    [ "$added" = 0 ] || git add --intent-to-add --force --pathspec-from-file=.git/banger-added --pathspec-file-nul
+    [ "$links" = 0 ] || git update-index -z --force-remove --stdin <.git/banger-links
+    [ "$how" = keep ] || configure "$@"
+    [ "$how" = keep ] || [ ! -f .git/index ] || cp -p -- .git/index .git/banger-index
+    tree=$(note_files)
     git update-ref refs/banger/prepared "$tree" # so that no gc takes it away
-    if [ "$2" = yes ]; then
+    if [ "$4" = yes ]; then
         find . -path ./.git -prune -o ! -type l -exec chmod a-w -- {} +
     fi
-    rm -f .git/banger-added .git/banger-links .git/banger-preparing
+    rm -f .git/banger-deleted .git/banger-added .git/banger-links .git/banger-sent .git/banger-preparing
     printf '%s\n' "$tree"
 }
 
-# changes PATH BASE FORM: what differs between BASE and the files there are, as a patch, with --stat or with --raw.
+# The commit's files, and nothing else.
+check_out() {
+    rm -f .git/index.lock
+    if [ "$head" = none ]; then
+        git symbolic-ref HEAD "refs/heads/$branch"
+        git read-tree --empty
+    else
+        if [ -n "$shallow" ]; then printf '%s\n' "$shallow" >.git/shallow; else rm -f .git/shallow; fi
+        git update-ref "refs/heads/$branch" "$head"
+        git symbolic-ref HEAD "refs/heads/$branch"
+        git reset -q --hard "$head"
+    fi
+}
+
+# configure NAME EMAIL ORIGIN …
+configure() {
+    [ -z "$1" ] || git config user.name "$1"
+    [ -z "$2" ] || git config user.email "$2"
+    if [ -n "$3" ]; then
+        git config remote.origin.url "$3"
+        git config remote.origin.fetch "+refs/heads/*:refs/remotes/origin/*"
+    fi
+    if command -v mise >/dev/null 2>&1; then mise trust -q . >/dev/null 2>&1 || true; fi
+}
+
+# Print the tree of the index that is compared with, after what was deleted and sent.
+note_files() {
+    GIT_INDEX_FILE=.git/banger-index
+    export GIT_INDEX_FILE
+    [ "$deleted" = 0 ] || git update-index -z --force-remove --stdin <.git/banger-deleted
+    [ "$sent" = 0 ] || git update-index --add --replace -z --stdin <.git/banger-sent
+    git write-tree
+}
+
+# changes PATH BASE FORM: what differs between BASE and the files there are, through an index that is thrown away: as
+# names, as numbers, or as names, an empty line and a patch.
 changes() {
     enter "$1"
     base=$(git rev-parse --quiet --verify --end-of-options "$2^{tree}") || fail "there is no '$2' in the guest's repository" 92
-    tree=$(snapshot)
+    real=$(git rev-parse --git-path index)
+    GIT_INDEX_FILE=$(git rev-parse --git-path "banger-index.$$")
+    trap 'rm -f -- "$GIT_INDEX_FILE"' EXIT
+    [ ! -f "$real" ] || cp -p -- "$real" "$GIT_INDEX_FILE"
+    export GIT_INDEX_FILE
+    git add --intent-to-add . >/dev/null 2>&1 || true
     case $3 in
-    patch) set -- --binary --full-index ;;
+    patch) set -- --raw --patch --binary ;;
     stat) set -- --stat=100 --summary ;;
-    raw) set -- --raw -z --abbrev=64 ;;
+    names) set -- --raw ;;
     esac
-    git diff-tree -r --no-color --no-ext-diff --no-textconv --no-renames --src-prefix=a/ --dst-prefix=b/ "$@" "$base" "$tree"
+    git -c diff.noprefix=false -c diff.mnemonicPrefix=false -c diff.relative=false -c diff.orderFile=/dev/null \
+        -c diff.interHunkContext=0 -c diff.context=3 -c core.quotePath=true -c diff.ignoreSubmodules=all \
+        diff --no-color --no-ext-diff --no-textconv --no-renames --full-index --abbrev=64 \
+        --src-prefix=a/ --dst-prefix=b/ "$@" "$base" --
 }
 
 # branches PATH: the branches with their commits, and a last line on what is not committed.
@@ -116,4 +162,8 @@ branches() {
 
 what=$1
 shift
+case $what in
+settle) ;;
+*) command -v git >/dev/null 2>&1 || fail "git is not installed in the guest" 90 ;;
+esac
 "$what" "$@"

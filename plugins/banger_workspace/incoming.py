@@ -6,7 +6,6 @@ there and check nothing. ``git receive-pack`` has such a quarantine; this is the
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from banger.api import HostError, UsageError
-from banger_workspace.git import Git
+from banger_workspace.git import Git, quote_path
 
 #: The index comes last: with it a pack is there.
 _PARTS = (".pack", ".rev", ".idx")
@@ -31,7 +30,7 @@ class Incoming:
         """Variables with which git writes objects here, and reads the repository's as well."""
         return {
             "GIT_OBJECT_DIRECTORY": str(self._place),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(self._objects)),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": quote_path(str(self._objects)),
         }
 
     def admit(self) -> None:
@@ -60,10 +59,3 @@ def open_incoming(git: Git) -> Iterator[Incoming]:
         yield Incoming(Path(folder), place)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _quoted(path: str) -> str:
-    """Return a path as git reads it in a list: quoted where it has the list's own characters."""
-    if not set(path) & set(':"\n\\') and os.fsencode(path).isascii():
-        return path
-    return '"' + "".join(f"\\{byte:03o}" for byte in os.fsencode(path)) + '"'

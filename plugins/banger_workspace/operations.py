@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from banger.api import NotFoundError, Operation, OperationContext, VmState
+from banger_workspace.git import printable
 from banger_workspace.record import Workspace
 
 
@@ -53,14 +54,24 @@ def show(op: OperationContext, params: WorkspaceParams) -> WorkspaceDetail:
 
 def save(op: OperationContext, params: SaveParams) -> WorkspaceDetail:
     """Remember a VM's workspace."""
-    file = op.vm_directory(op.vm(params.vm)) / "workspace.json"
+    vm, workspace = op.vm(params.vm), params.workspace
+    file = op.vm_directory(vm) / "workspace.json"
     new = file.with_suffix(f".{op.op_id}")
     try:
-        new.write_text(params.workspace.model_dump_json())
+        new.write_text(workspace.model_dump_json())
         os.replace(new, file)
     except FileNotFoundError:
         raise NotFoundError("the VM was deleted meanwhile", hint="see: banger vm list") from None
+    _label(file.parent / "labels", f"{printable(workspace.source)} -> {workspace.guest_path}")
     return show(op, WorkspaceParams(vm=params.vm))
+
+
+def _label(folder: Path, text: str) -> None:
+    """Say where the workspace came from, for ``vm list`` and ``vm show``."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    new = folder / ".workspace"
+    new.write_text(text)
+    new.replace(folder / "workspace")
 
 
 def _read(file: Path) -> Workspace | None:

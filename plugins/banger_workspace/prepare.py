@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from banger.api import ConflictError, Progress, UsageError, say
+from banger.api import ConflictError, Progress, UsageError, open_handover, say
 from banger_workspace.archive import tar_stream
 from banger_workspace.changes import Changes, find_changes, list_files
 from banger_workspace.git import printable
 from banger_workspace.place import guest_of, locked, look
+from banger_workspace.record import CHANGED
 from banger_workspace.repository import Repository, find_repository
 
 if TYPE_CHECKING:
@@ -127,14 +130,60 @@ def _bring(
         before = None
     guest = guest_of(client, detail, {"guest_path": wanted.guest_path})
     there = _check_place(guest, before, force)
-    known = before["head"] if before is not None and there in ("clean", "changed") else None
-    same = before is not None and before["mode"] == wanted.mode
-    pack = _pack(repository, wanted.mode, known if same else None)
-    commit = _counted(pack or (), progress, "commit")
-    guest.ask("receive", repository.object_format, "empty" if pack is None else "pack", input=commit)
+    if before is not None and (there not in ("clean", "changed") or before["mode"] != wanted.mode):
+        before = None
+    if before is None:
+        guest.ask("begin", repository.object_format)
+    _send_commit(guest, found, before, progress)
+    how = "keep" if there == "clean" and before is not None and _all_again(found, before) else "all"
     files = _counted(_fill_input(found), progress, "files")
-    tree = guest.oid(guest.ask("fill", *_fill_arguments(found), input=files))
+    tree = guest.oid(guest.ask("fill", how, *_fill_arguments(found), input=files))
+    return describe(found, tree)
+
+
+def _send_commit(guest: Guest, found: Import, before: dict[str, Any] | None, progress: Progress) -> None:
+    """Bring the commit: less what is there already; or all of it, as a pack with its index, made here."""
+    repository, mode = found.repository, found.wanted.mode
+    head = repository.head
+    if head is None or (before is not None and before["head"] == head):
+        return
+    known = before["head"] if before is not None else None
+    if known is not None and repository.git.ask("cat-file", "-e", f"{known}^{{commit}}") is not None:
+        guest.ask("receive", input=_counted(pack_since(repository, mode, head, known), progress, "commit"))
+        return
+    with open_handover(guest.client.paths.handover) as folder:
+        progress({"event": "stage", "stage": "commit"})
+        pack = os.path.join(folder, "pack")
+        Path(pack).mkdir()
+        write_pack(repository, mode, head, str(folder))
+        guest.send(pack, f"{guest.path}/.git/objects", "pack", progress)
+
+
+def _all_again(found: Import, before: dict[str, Any]) -> bool:
+    """Tell whether the guest has the commit, and every file that is not as in it comes again."""
+    wanted, repository, changes = found.wanted, found.repository, found.changes
+    same = (
+        before["head"] == repository.head
+        and before["branch"] == repository.branch
+        and before["include_untracked"] == wanted.include_untracked
+        and before["readonly"] == wanted.readonly
+    )
+    if not same or before["changed"] is None or repository.links:
+        return False
+    return set(before["changed"]) <= {_spelled(path) for path in (*changes.sent, *changes.deleted)}
+
+
+def _spelled(path: bytes) -> str:
+    """Return a path as the record has it: a character for each byte."""
+    return path.decode("latin-1")
+
+
+def describe(found: Import, tree: str) -> dict[str, Any]:
+    """Return the record of a repository that arrived."""
+    wanted, repository, changes = found.wanted, found.repository, found.changes
+    changed = [_spelled(path) for path in (*changes.sent, *changes.deleted)]
     return {
+        "changed": changed if len(changed) <= CHANGED else None,
         "guest_path": wanted.guest_path,
         "source": repository.top,
         "mode": wanted.mode,
@@ -176,29 +225,38 @@ def _check_place(guest: Guest, before: dict[str, Any] | None, force: bool) -> st
     return there
 
 
-def _pack(repository: Repository, mode: str, known: str | None) -> Iterator[bytes] | None:
-    """Return the pack with what the guest lacks of the commit, or None when it lacks nothing."""
-    head = repository.head
-    if head is None or head == known:
-        return None
-    lines = [head]
-    if mode != "full_copy":
-        lines.insert(0, f"--shallow {head}")
-    if known is not None and repository.git.ask("cat-file", "-e", f"{known}^{{commit}}") is not None:
-        if mode != "full_copy":
-            lines.insert(0, f"--shallow {known}")
-        lines.append(f"^{known}")
-    words = [
+def pack_since(repository: Repository, mode: str, head: str, known: str) -> Iterator[bytes]:
+    """Yield a pack with what ``head`` has and ``known`` has not."""
+    words = (*pack_words(mode), "--stdout", "--thin")
+    return repository.git.stream(*words, input=pack_revisions(mode, head, known).encode())
+
+
+def write_pack(repository: Repository, mode: str, head: str, objects: str) -> None:
+    """Write a pack with all of a commit, and its index, into another directory of objects."""
+    git = replace(repository.git, more={"GIT_OBJECT_DIRECTORY": objects, **repository.borrowed()})
+    revisions = pack_revisions(mode, head).encode()
+    git.read(*pack_words(mode), os.path.join(objects, "pack", "pack"), input=revisions)
+
+
+def pack_words(mode: str) -> tuple[str, ...]:
+    """Return git's words for a pack: deltas that exist are used, none are looked for, which would take longer."""
+    words = (
         "pack-objects",
         "--revs",
-        "--stdout",
         "--quiet",
         "--delta-base-offset",
         "--no-use-bitmap-index",
-        "--thin",
-    ]
-    words += ["--shallow"] if mode != "full_copy" else []
-    return repository.git.stream(*words, input="".join(f"{line}\n" for line in lines).encode())
+        "--window=0",
+    )
+    return (*words, "--shallow") if mode != "full_copy" else words
+
+
+def pack_revisions(mode: str, head: str, known: str | None = None) -> str:
+    """Return what is to be in a pack: the commit, alone or with all its history, less one that is there already."""
+    lines = [head] if known is None else [head, f"^{known}"]
+    if mode != "full_copy":
+        lines = [*(f"--shallow {commit}" for commit in (known, head) if commit is not None), *lines]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _fill_arguments(found: Import) -> tuple[str, ...]:
@@ -206,7 +264,8 @@ def _fill_arguments(found: Import) -> tuple[str, ...]:
     shallow = repository.shallow if found.wanted.mode == "full_copy" else (repository.head or "",)
     name, email = repository.identity()
     lengths = (
-        sum(len(path) + 1 for path in paths) for paths in (changes.deleted, changes.added, repository.links)
+        sum(len(path) + 1 for path in paths)
+        for paths in (changes.deleted, changes.added, repository.links, changes.sent)
     )
     return (
         repository.head or "none",
@@ -221,7 +280,8 @@ def _fill_arguments(found: Import) -> tuple[str, ...]:
 
 
 def _fill_input(found: Import) -> Iterator[bytes]:
-    for paths in (found.changes.deleted, found.changes.added, found.repository.links):
+    changes = found.changes
+    for paths in (changes.deleted, changes.added, found.repository.links, changes.sent):
         if paths:
             yield b"".join(path + b"\0" for path in paths)
-    yield from tar_stream(found.repository.top, found.changes.sent)
+    yield from tar_stream(found.repository.top, changes.sent)

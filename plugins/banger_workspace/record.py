@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 #: A commit's or a tree's id, of a SHA-1 or a SHA-256 repository.
 OID = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
+
+#: How many changed paths are remembered.
+CHANGED = 1000
 
 
 class Workspace(BaseModel):
@@ -25,6 +30,10 @@ class Workspace(BaseModel):
     source_head: str | None = Field(default=None, pattern=OID)
     #: All files as they arrived, as a tree in the guest's repository.
     tree: str = Field(pattern=OID)
+    #: Paths of files that are not as in the commit, a character for each byte; None when they are too many to keep.
+    changed: tuple[Annotated[str, Field(max_length=8192)], ...] | None = Field(
+        default=None, max_length=CHANGED
+    )
     include_untracked: bool = False
     readonly: bool = False
     #: ``--branch`` and ``--from``, to prepare it again in the same way.

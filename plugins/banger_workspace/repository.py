@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from banger.api import UsageError
-from banger_workspace.git import Git, printable
+from banger_workspace.git import Git, printable, quote_path
 
 MODES = ("shallow_overlay", "full_copy", "metadata_only")
 
@@ -37,6 +37,11 @@ class Repository:
         return self.git.text("config", "--get", "user.name") or "", self.git.text(
             "config", "--get", "user.email"
         ) or ""
+
+    def borrowed(self) -> dict[str, str]:
+        """Return the variables with which git reads this repository's objects from elsewhere."""
+        objects = self.git.text("rev-parse", "--path-format=absolute", "--git-path", "objects")
+        return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": quote_path(objects or "")}
 
     def origin(self) -> str:
         """Return the address of the remote ``origin`` without any password; empty when there is none."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from banger.api import HostError, clean, green, red, say
+from banger_workspace.changed import ChangedFiles
 
 if TYPE_CHECKING:
     from banger_workspace.guest import Guest
@@ -19,15 +20,10 @@ if TYPE_CHECKING:
 _LINE = 65536
 
 
-def write_patch(guest: Guest, base: str, output: str | None, limit: int) -> int:
-    """Write the patch to a file, there whole or not at all, or to standard output; return its size in bytes."""
-    if output is None and sys.stdout.isatty():
-        show_patch(guest, base, "patch", limit)
-        return 0
+def write_patch(guest: Guest, base: str, output: str | None, limit: int) -> list[tuple[str, str]]:
+    """Write the patch to a file, there whole or not at all, or to standard output; return the changed files."""
     if output is None:
-        size = _counted(guest, base, limit, sys.stdout.buffer.write)
-        sys.stdout.buffer.flush()
-        return size
+        return show_patch(guest, base, "patch", limit)
     folder = os.path.dirname(os.path.abspath(output))
     try:
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=".banger-")
@@ -37,26 +33,23 @@ def write_patch(guest: Guest, base: str, output: str | None, limit: int) -> int:
         ) from None
     try:
         with open(descriptor, "wb") as file:
-            size = _counted(guest, base, limit, file.write)
+            files = _read(guest, base, "patch", limit, file.write)
             os.fchmod(descriptor, 0o666 & ~_umask())
         os.replace(name, output)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
-    return size
+    return files
 
 
-def _counted(guest: Guest, base: str, limit: int, write: Callable[[bytes], Any]) -> int:
-    size = 0
-
-    def take(data: bytes) -> None:
-        nonlocal size
-        size += len(data)
-        write(data)
-
-    guest.ask("changes", base, "patch", take=take, limit=limit)
-    return size
+def _read(
+    guest: Guest, base: str, form: str, limit: int, write: Callable[[bytes], Any]
+) -> list[tuple[str, str]]:
+    """Let the guest compare once; what comes after the list of changed files is written."""
+    changed = ChangedFiles(write)
+    guest.ask("changes", base, form, take=changed.feed, limit=limit)
+    return changed.files
 
 
 def _umask() -> int:
@@ -67,31 +60,44 @@ def _umask() -> int:
 
 def changed_files(guest: Guest, base: str, limit: int) -> list[tuple[str, str]]:
     """Return letter and name of every file that changed; names are cleaned."""
-    fields = guest.ask("changes", base, "raw", limit=limit).split(b"\0")[:-1]
-    names = [_clean(field) for field in fields[1::2]]
-    return list(zip((_clean(field)[-1:] for field in fields[::2]), names, strict=False))
+    return _read(guest, base, "names", limit, lambda _: None)
 
 
-def show_patch(guest: Guest, base: str, form: str, limit: int) -> None:
-    """Print the patch for people: colours are ours, what a guest could do to a terminal is taken out."""
-    if not sys.stdout.isatty():
-        guest.ask("changes", base, form, take=sys.stdout.buffer.write, limit=limit)
-        sys.stdout.buffer.flush()
-        return
-    rest = b""
+def show_patch(guest: Guest, base: str, form: str, limit: int) -> list[tuple[str, str]]:
+    """Print the patch for people: colours are ours, what a guest could do to a terminal is taken out.
 
-    def take(data: bytes) -> None:
-        nonlocal rest
-        *lines, rest = (rest + data).split(b"\n")
+    :param form: ``patch`` or ``stat``. :returns: the changed files; none for ``stat``.
+    """
+    screen = _Screen() if sys.stdout.isatty() else None
+    write = screen.write if screen is not None else sys.stdout.buffer.write
+    files: list[tuple[str, str]] = []
+    if form == "patch":
+        files = _read(guest, base, form, limit, write)
+    else:
+        guest.ask("changes", base, form, take=write, limit=limit)
+    if screen is not None:
+        screen.end()
+    sys.stdout.buffer.flush()
+    return files
+
+
+class _Screen:
+    """Lines for a terminal."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def write(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             _print_line(line)
-        if len(rest) > _LINE:
-            _print_line(rest)
-            rest = b""
+        if len(self._rest) > _LINE:
+            self.end()
 
-    guest.ask("changes", base, form, take=take, limit=limit)
-    if rest:
-        _print_line(rest)
+    def end(self) -> None:
+        if self._rest:
+            _print_line(self._rest)
+        self._rest = b""
 
 
 def _print_line(line: bytes) -> None:
@@ -110,7 +116,3 @@ def _painted(line: str) -> str:
     if line.startswith("+"):
         return green(line, sys.stdout)
     return red(line, sys.stdout) if line.startswith("-") else line
-
-
-def _clean(field: bytes) -> str:
-    return clean(field.decode(errors="backslashreplace"))[:4096]

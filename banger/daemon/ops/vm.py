@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from banger.config.paths import make_private
 from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import (
@@ -20,8 +22,9 @@ from banger.daemon.lifecycle import (
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
-from banger.errors import BangerError, ConflictError, NotFoundError, PluginError
+from banger.errors import BangerError, ConflictError, HostError, NotFoundError, PluginError
 from banger.guest.wire import clean_text
+from banger.host.folder import remove_tree
 from banger.model.command import Lease, Operation
 from banger.model.vm import Vm, VmState
 from banger.store.handles import Handles
@@ -52,10 +55,12 @@ class VmCreateParams(VmChoices):
     ``wait``: ``agent`` returns when commands can run, ``system`` when the init's default target is reached;
     ``remove``: a create that fails leaves nothing, where else a VM in state error stays to be looked at; a client that
     takes the answer as NDJSON holds the VM by its connection, which stays open: when it ends, the VM goes, unless
-    ``op.keep`` came before.
+    ``op.keep`` came before; ``content``: a directory of ``<state>/handover`` that the caller filled, taken over and put
+    on the work disk as that is made, at the first start.
     """
 
     start: bool = True
+    content: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
     remove: bool = False
     wait: Literal["agent", "system"] = "system"
 
@@ -73,6 +78,10 @@ class VmDetail(BaseModel):
 
     vm: Vm
     notices: tuple[str, ...] = ()
+    #: What plugins say of it in a few words, by name.
+    labels: dict[str, str] = {}
+    #: Whether the ``content`` that create was given is on the VM's work disk.
+    content: bool = False
     #: Published ports as they are now; none while the VM is down.
     ports: tuple[ForwardedPort, ...] = ()
     pid: int | None = None
@@ -90,10 +99,11 @@ class VmList(BaseModel):
     """Every VM, oldest first.
 
     ``statuses``: VM id -> what its VMM says, for those that run and yet do not go on; ``ports``: VM id -> its
-    published ports as they are now.
+    published ports as they are now; ``labels``: VM id -> what plugins say of it, by name.
     """
 
     vms: tuple[Vm, ...]
+    labels: dict[str, dict[str, str]] = {}
     statuses: dict[str, str] = {}
     ports: dict[str, tuple[ForwardedPort, ...]] = {}
 
@@ -143,8 +153,11 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
     op.check_cancelled()
     vm = reserve(op, choice, params.name)
     op.event("reserved", name=vm.name, id=vm.id)
+    content = vm_paths(op.services, vm).content
     if params.start:
         try:
+            if params.content is not None:
+                _adopt(op, params.content, content)
             vm = start_vm(op, vm.id, first=True)
             vm = wait_system(op, vm, params.wait)
             op.check_cancelled()
@@ -160,7 +173,19 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
                 if isinstance(error, BangerError) and error.hint is None:
                     error.hint = f"banger vm logs {vm.name}"
             raise
-    return detail(op, vm, choice.notices)
+        finally:
+            left = content.exists()
+            remove_tree(content)  # what no step put on the disk
+    placed = params.content is not None and params.start and not left
+    return detail(op, vm, choice.notices).model_copy(update={"content": placed})
+
+
+def _adopt(op: OperationContext, name: str, content: Path) -> None:
+    """Take over the directory that is to go on the new VM's work disk."""
+    try:
+        (op.services.paths.handover / name).rename(make_private(content.parent) / content.name)
+    except OSError as error:
+        raise HostError(f"what is to go on the work disk is gone: {error.strerror}") from error
 
 
 def _end_lease(op: OperationContext, result: dict[str, Any]) -> None:
@@ -216,7 +241,8 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
     vms = tuple(op.services.database.vms())
     published = [vm for vm in vms if vm.state is VmState.RUNNING and vm.present_spec.publish]
     ports = {vm.id: _ports_of(open_handles(op.services, vm, lenient=True)) for vm in published}
-    return VmList(vms=vms, statuses=statuses, ports=ports)
+    labels = {vm.id: said for vm in vms if (said := _labels(op.services, vm))}
+    return VmList(vms=vms, statuses=statuses, ports=ports, labels=labels)
 
 
 def show(op: OperationContext, params: VmParams) -> VmDetail:
@@ -240,6 +266,7 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
     return VmDetail(
         vm=vm,
         notices=notices,
+        labels=_labels(services, vm),
         ports=_ports_of(handles),
         pid=_process_of(services, vm, handles),
         accelerator=data.get("accelerator"),
@@ -251,6 +278,12 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
             if section.step not in steps
         ),
     )
+
+
+def _labels(services: Services, vm: Vm) -> dict[str, str]:
+    """Return what plugins wrote into ``labels/NAME`` of the VM's directory, for ``vm list`` and ``vm show``."""
+    files = sorted((vm_paths(services, vm).directory / "labels").glob("[a-z]*"))
+    return {file.name: clean_text(file.read_text(errors="replace"), 300) for file in files}
 
 
 def _ports_of(handles: Handles) -> tuple[ForwardedPort, ...]:

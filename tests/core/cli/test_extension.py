@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
@@ -14,6 +14,8 @@ from banger.cli.extension import (
     ExtendedCommand,
     Extension,
     Place,
+    Plans,
+    Work,
     load_extensions,
     plan_extensions,
     wrap_command,
@@ -109,3 +111,30 @@ def test_one_that_cannot_be_loaded_is_a_plain_error(
     with pytest.raises(PluginError) as caught:
         load_extensions("banger.test")
     assert caught.value.hint == "banger doctor"
+
+
+def test_what_is_staged_is_handed_over_and_else_removed(tmp_path: Path) -> None:
+    told: list[bool] = []
+
+    def stage(folder: Path) -> bool:
+        (folder / "file").write_text("x")
+        return True
+
+    def arrive(_client: Any, _vm: str, staged: bool) -> Place:
+        told.append(staged)
+        return Place("/there")
+
+    plans = Plans([Work(arrive, stage), lambda client, vm: Place(None, ("env",))])
+    with plans.staged(tmp_path) as name:
+        assert name is not None and (tmp_path / name / "file").read_text() == "x"
+    assert list(tmp_path.iterdir()) == []
+    assert plans(cast("Any", None), "vm", staged=True) == Place("/there", ("env",))
+    assert told == [True]
+
+
+def test_nothing_is_staged_where_nobody_has_something(tmp_path: Path) -> None:
+    with Plans([lambda client, vm: Place()]).staged(tmp_path / "staging") as name:
+        assert name is None
+    assert not (tmp_path / "staging").exists()
+    with Plans([Work(lambda *_: Place(), lambda folder: False)]).staged(tmp_path / "staging") as name:
+        assert name is None

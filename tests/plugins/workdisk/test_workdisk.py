@@ -139,3 +139,41 @@ def test_it_is_on_unless_it_is_turned_off_and_made_before_the_disks_are_ready(pl
     on, off = plan_for("workdisk", builtin=["core", "workdisk"]), plan_for(builtin=["core", "workdisk"])
     assert set(on) - set(off) == {"work-disk"}
     assert on.index("work-disk") < on.index("network")
+
+
+def test_what_the_maker_wants_lies_over_the_seed_and_the_directory_is_gone(tmp_path: Path) -> None:
+    start = FakeStart(tmp_path)
+    seed, content = start.paths.image_dir / "work-seed", start.paths.content
+    for folder in (seed, seed / "both", content, content / "both", content / "repo"):
+        folder.mkdir()
+    (seed / ".profile").write_text("the seed's\n")
+    (seed / "both" / "one").write_text("1\n")
+    (seed / "taken").write_text("the seed's\n")
+    (content / "taken").write_text("the maker's\n")
+    (content / "both" / "two").write_text("2\n")
+    (content / "repo" / "new\nline \udcfc").write_text("odd\n")
+    (content / "repo" / "link").symlink_to("/etc/passwd")
+    (content / "repo" / "tool").write_text("#!/bin/sh\n")
+    (content / "repo" / "tool").chmod(0o755)
+    path = made(start)
+    disks = HostDisks(start.commands)
+    said = {name: disks.read_file(path, name) for name in ("/.profile", "/both/one", "/both/two", "/taken")}
+    assert said == {
+        "/.profile": b"the seed's\n",
+        "/both/one": b"1\n",
+        "/both/two": b"2\n",
+        "/taken": b"the maker's\n",
+    }
+    assert not content.exists() and (seed / ".profile").read_text() == "the seed's\n"
+    listed = start.commands.run(["debugfs", "-R", "ls -p /repo", path], timeout=60).stdout
+    assert b"/100755/0/0/tool/" in listed and b"/120777/0/0/link/" in listed
+    assert b"new\nline \xfc" in listed
+
+
+def test_content_that_does_not_fit_is_said(tmp_path: Path) -> None:
+    start = FakeStart(tmp_path, vm=sample_vm(spec={"disk_mib": 64}))
+    start.paths.content.mkdir()
+    (start.paths.content / "large").write_bytes(b"x" * (80 << 20))
+    with pytest.raises(HostError, match="does not fit on a disk of 64 MiB"):
+        start.run(STEP)
+    assert not (start.paths.directory / "work.ext4").exists()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ import banger_workspace.prepare as prepare_module
 import banger_workspace.pull as pull_module
 from banger.api import Ended
 from banger_workspace.guest import Guest
+from banger_workspace.newcomer import Newcomer
 from banger_workspace.prepare import Wanted, bring, read_repository
+from banger_workspace.stage import stage_repository
 
 #: Plays the relay: git's other end is a directory here. What it says passes the same guard.
 _RELAY = """
@@ -85,8 +88,9 @@ def repo(tmp_path: Path) -> Path:
 class Local:
     """The client, the VM ``vm`` and its guest, all in a directory."""
 
-    def __init__(self, base: Path) -> None:
-        self.base = base
+    def __init__(self, base: Path, way: str = "channel") -> None:
+        self.base, self.way = base, way
+        self.paths = SimpleNamespace(handover=base / "handover")
         self.path = base / "guest" / "repo"
         self.workspace: dict[str, Any] | None = None
         self.asked: list[str] = []
@@ -131,7 +135,18 @@ class Local:
     def bring(self, source: Path, *, force: bool = False, **wanted: Any) -> dict[str, Any]:
         """Prepare; return the record."""
         found = read_repository(Wanted(str(source), str(self.path), **wanted))
+        if self.way == "disk" and not self.path.exists():  # as for a new VM
+            newcomer = Newcomer(found)
+            newcomer.tree = stage_repository(found, str(self.path), lambda stage: None)
+            newcomer.arrive(self, "vm", True)
+            assert self.workspace is not None
+            return self.workspace
         return bring(self, "vm", found, force=force)
+
+    def send(self, folder: str, parent: str, name: str, _progress: Any) -> None:
+        """Copy a directory to where the guest has it."""
+        self.asked.append("send")
+        subprocess.run(["cp", "-a", f"{folder}/.", os.path.join(parent, name)], check=True)
 
     @property
     def guest(self) -> Guest:
@@ -157,10 +172,17 @@ def files_of(where: Path) -> dict[str, str | bytes]:
 
 
 @pytest.fixture
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
+def way() -> str:
+    """How repositories arrive for the first time: on the ``disk``, or through the ``channel``."""
+    return "channel"
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> Local:
     """A guest that is a directory."""
-    here = Local(tmp_path)
+    here = Local(tmp_path, way)
     monkeypatch.setattr(guest_module, "run_piped", here.run_piped)
+    monkeypatch.setattr(guest_module.Guest, "send", here.send)
     monkeypatch.setattr(prepare_module, "check_guest_path", lambda path: None)
     monkeypatch.setattr(
         pull_module,

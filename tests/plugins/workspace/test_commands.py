@@ -63,7 +63,7 @@ def test_what_is_brought_is_what_is_there_when_the_vm_runs(
     assert capsys.readouterr().err == "note: 1 untracked left out (--include-untracked)\n"
     (repo / "untracked").unlink()
     (repo / "a.txt").write_text("edited while the VM booted\n")
-    assert plan(local, "vm") == Place(str(local.path), extend.WRAPPER)
+    assert plan.arrive(local, "vm", False) == Place(str(local.path), extend.WRAPPER)
     assert local.files() == files_of(repo)
 
 

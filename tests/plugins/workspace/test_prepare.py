@@ -15,6 +15,11 @@ from banger_workspace.prepare import Wanted, check_guest_path, read_repository
 from .conftest import Local, commit_all, files_of, fingerprint, git
 
 
+@pytest.fixture(params=["disk", "channel"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def test_files_arrive_as_they_are(repo: Path, local: Local) -> None:
     (repo / "a.txt").write_text("edited\n")
     (repo / "staged.txt").write_text("staged\n")
@@ -152,16 +157,18 @@ def test_something_else_at_the_place_is_left_alone(repo: Path, local: Local) -> 
     assert local.files() == {"file": b"mine\n"}
 
 
+@pytest.mark.parametrize("what", ["banger_workspace.guest.Guest.send", "banger_workspace.prepare.tar_stream"])
 def test_an_import_that_was_cut_off_is_made_again(
-    repo: Path, local: Local, monkeypatch: pytest.MonkeyPatch
+    repo: Path, local: Local, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     (repo / "a.txt").write_text("edited\n")
+    local.way = "channel"
 
     def breaks(*_: object) -> None:
         raise ConflictError("cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr("banger_workspace.prepare.tar_stream", breaks)
+        patch.setattr(what, breaks)
         with pytest.raises(ConflictError, match="cut"):
             local.bring(repo)
     assert local.workspace is None
