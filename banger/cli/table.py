@@ -42,6 +42,7 @@ COMMANDS = (
     Command("config show", "show every setting and where it came from", "banger.cli.config:show"),
     Command("config path", "list the files that are looked at", "banger.cli.config:path"),
     Command("config schema", "print the JSON schema of the file", "banger.cli.config:schema"),
+    Command("auth list", "list what may be lent to VMs", "banger.cli.auth:list_command"),
     Command("plugins list", "list plugins", "banger.cli.self:plugins_list"),
     Command("doctor", "look at the host and say what to mend", "banger.cli.self:doctor"),
     Command("bench", "measure banger against a baseline", "banger.bench.command:bench"),
@@ -58,6 +59,7 @@ GROUPS = {
     "kernel": "kernels VMs boot",
     "daemon": "the process in the background",
     "config": "settings",
+    "auth": "credentials VMs may be lent",
     "plugins": "what banger is made of",
 }
 

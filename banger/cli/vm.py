@@ -148,6 +148,7 @@ def show(vm: str, as_json: bool) -> None:
             ("network", " ".join(filter(None, (spec["network"], record["address"], find_host_name(record))))),
             ("ports", ", ".join(describe_ports(detail["ports"], record))),
             ("capabilities", ", ".join(spec["capabilities"])),
+            ("lent", ", ".join(spec["auth"])),
             ("process", str(detail["pid"] or "")),
             ("holds", ", ".join(detail["holds"])),
             ("orphaned", "; ".join(detail["orphans"])),

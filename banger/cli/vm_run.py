@@ -49,6 +49,12 @@ def size_options(command: F) -> F:
             "--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"
         ),
         click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on"),
+        click.option(
+            "--auth",
+            multiple=True,
+            metavar="NAME",
+            help="lend it credentials (banger auth list); none: nothing",
+        ),
         click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),
     )
     for option in reversed(options):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from banger.config.settings import Defaults, load_model
 from banger.config.sizes import default_memory_mib, default_vcpu, host_cpus, host_memory_mib
 from banger.daemon.context import OperationContext
+from banger.daemon.lending import check_lent, choose_auth
 from banger.daemon.pulls import Catalogue
 from banger.daemon.services import Services
 from banger.errors import BangerError, ConflictError, HostError, NetworkError, UsageError, VmmError
@@ -62,6 +63,7 @@ class VmChoices(Sizes):
     publish: tuple[str, ...] = Field(default=(), max_length=64)
     with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
     without: tuple[str, ...] = Field(default=(), max_length=64)
+    auth: tuple[str, ...] = Field(default=(), max_length=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
             )
     spec, notices = _choose_spec(services, wanted)
     _check_sizes(spec)
+    check_lent(services, spec.auth)
     catalogue = Catalogue(op)
     image_ref = wanted.image or defaults.image
     catalogue.resolve_image(image_ref)
@@ -140,6 +143,7 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
         network=network.name,
         capabilities=_choose_capabilities(services, wanted),
         publish=parse_published(wanted.publish),
+        auth=choose_auth(services, wanted.auth),
     )
     return spec, notices
 

@@ -16,7 +16,6 @@ SPECS = {
 }
 #: Hooks that nothing shipped implements, and why they exist all the same.
 WITHOUT_USER = {
-    "banger_register_auth_syncs": "the plugin that lends files to VMs comes after the first sandbox",
     "banger_vm_created": "events are for outside: the tutorial's plugin and the test kit's recorder use them",
     "banger_vm_started": "as above",
     "banger_vm_stopped": "as above",
