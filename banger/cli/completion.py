@@ -19,6 +19,9 @@ _VARIABLE = "_BANGER_COMPLETE"
 #: function's body is the whole script then, called and not loading any more.
 _LOADED = "[[ $zsh_eval_context[-1] == loadautofunc ]]"
 _LOADED_OR_CALLED = "[[ $zsh_eval_context[-1] == loadautofunc || ${funcstack[1]-} == _banger ]]"
+#: In bash a path follows ``VM:`` at once.
+_LAST = "\n    return 0\n}"
+_NO_BLANK = "\n    [[ ${COMPREPLY[0]-} == *: ]] && compopt -o nospace\n"
 #: Seconds that a daemon gets to say what there is.
 _PATIENCE = 0.5
 
@@ -39,7 +42,7 @@ def completion(shell: str) -> None:
     assert shells is not None, "the choices above are click's"
     script = shells(make_cli(), {}, "banger", _VARIABLE)
     text = script.source_template % script.source_vars()
-    click.echo(text.replace(_LOADED, _LOADED_OR_CALLED).strip())
+    click.echo(text.replace(_LOADED, _LOADED_OR_CALLED).replace(_LAST, _NO_BLANK + _LAST).strip())
 
 
 def complete(arguments: list[str]) -> int:
@@ -79,6 +82,24 @@ class LiveName(StringParamType):
         ]
 
 
+class CopyPlace(click.Path):
+    """One side of ``vm cp``: a file of this host, or ``VM:`` and a path in it, which is not looked up."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        if ":" in incomplete and "/" not in incomplete.partition(":")[0]:
+            return []
+        names = _live_names("vm") if "/" not in incomplete else []
+        places = [
+            CompletionItem(f"{name}:", help=what) for name, what in names if name.startswith(incomplete)
+        ]
+        return [
+            *super().shell_complete(ctx, param, incomplete),
+            *places,
+        ]  # bash takes files where nothing else fits
+
+
 #: Parameters that name something, by the first word of their command and their own name; ``*``: any command.
 _LIVE = {
     ("*", "vm"): "vm",
@@ -109,7 +130,9 @@ def add_live_names(command: click.Command, family: str) -> None:
     :param family: the first word of the command's full name.
     """
     for parameter in command.params:
-        if type(parameter.type) is StringParamType and parameter.name in _PATHS:
+        if command.name == "cp" and isinstance(parameter, click.Argument):
+            parameter.type = CopyPlace(path_type=str)
+        elif type(parameter.type) is StringParamType and parameter.name in _PATHS:
             parameter.type = click.Path()
         elif type(parameter.type) is StringParamType:
             kind = _LIVE.get((family, parameter.name or ""), _LIVE.get(("*", parameter.name or "")))

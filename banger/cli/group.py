@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from banger.cli.table import ALIASES, COMMANDS, GROUPS
+from banger.cli.table import ALIASES, COMMANDS, GROUPS, HABITS
 from banger.errors import BangerError, PluginError
 from banger.model.command import Command
 
@@ -28,6 +28,10 @@ class UnknownCommand(click.UsageError):
     def __init__(self, message: str, ctx: click.Context, hint: str) -> None:
         super().__init__(message, ctx)
         self.hint = hint
+
+
+class Interrupted(BaseException):
+    """A command was interrupted, which is its cause: click would say an empty line of its own."""
 
 
 class LazyGroup(click.Group):
@@ -80,11 +84,20 @@ class LazyGroup(click.Group):
         if name not in self._known() and not name.startswith("-"):
             from banger.model.name import suggest
 
+            habit = HABITS.get(" ".join(filter(None, (ctx.command_path.partition(" ")[2], name))))
+            if habit is not None:
+                raise UnknownCommand(f"there is no command '{ctx.command_path} {name}'", ctx, habit)
             close = suggest(name, self._known())
             everything = f"{ctx.command_path} --help"
             hint = f"did you mean '{close}'? all of them: {everything}" if close else everything
             raise UnknownCommand(f"there is no command '{ctx.command_path} {name[:80]}'", ctx, hint)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted from interrupt
 
     def _known(self) -> set[str]:
         return {*self._groups, *self._table, *self._aliases, *self._group_aliases}

@@ -64,7 +64,7 @@ def _run_command(arguments: list[str]) -> int:
     import click
 
     _interrupt_on_hangup()
-    from banger.cli.group import learn_commands, make_cli
+    from banger.cli.group import Interrupted, learn_commands, make_cli
 
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
@@ -75,6 +75,8 @@ def _run_command(arguments: list[str]) -> int:
         return leave.exit_code
     except click.ClickException as error:
         return _show_click(error)
+    except Interrupted as error:
+        return _interrupted(error.__cause__ or error)
     except click.Abort as error:
         return _interrupted(error.__context__ or error)
     except SystemExit:
@@ -127,12 +129,20 @@ def _interrupt_on_hangup() -> None:
 
 
 def _interrupted(error: BaseException) -> int:
-    """Say so; the exit status is the shell's for the signal, SIGINT unless it was another."""
+    """Say so and what became of it; the exit status is the shell's for the signal, SIGINT unless it was another."""
     import contextlib
 
+    from banger.cli.output import clean, leave_line
+
     with contextlib.suppress(OSError):
-        print("\nbanger: interrupted", file=sys.stderr)
+        leave_line()
+        print("; ".join(("banger: interrupted", *map(clean, _notes(error)))), file=sys.stderr)
     return 128 + int(error.args[0]) if isinstance(error, _HangUp) else 130
+
+
+def _notes(error: BaseException) -> list[str]:
+    """Return what was noted about an interruption: what became of that which it interrupted."""
+    return list(getattr(error, "__notes__", ()))
 
 
 def show_error(error: BaseException) -> int:

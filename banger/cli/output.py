@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import IO, Any
 
 from banger.model.size import format_bytes
@@ -78,6 +79,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@cache
+def leave_line() -> None:
+    """Begin a line of our own where a terminal has just shown ``^C``; once, however many messages follow."""
+    if sys.stderr.isatty():
+        say("")
+
+
 def moment(iso: str) -> str:
     """Return an ISO 8601 time for people, as consoles show it too: ``2026-01-31 12:00:00+00:00``, in local time."""
     from datetime import datetime
@@ -108,6 +116,7 @@ class Progress:
     def __init__(self, *, quiet: bool = False) -> None:
         self.op_id: str | None = None
         self.vm_id: str | None = None
+        self.vm_name: str | None = None
         self._live = _is_screen(sys.stderr) and not quiet
         self._quiet = quiet
         self._stage: tuple[str, str] | None = None
@@ -118,7 +127,7 @@ class Progress:
         if kind == "operation":
             self.op_id = event.get("op_id")
         elif kind == "reserved":
-            self.vm_id = event.get("id")
+            self.vm_id, self.vm_name = event.get("id"), event.get("name")
         elif kind in ("spec", "notice"):
             self.end()
             prefix = "" if kind == "spec" else "note: "

@@ -32,7 +32,7 @@ def ssh_config(wanted: str | None, as_json: bool) -> None:
         files.prepare()
         changed = ssh_include.install(user_config, files.config)
     elif wanted == "uninstall":
-        changed = ssh_include.uninstall(user_config)
+        changed = ssh_include.uninstall(user_config, files.config)
     installed = wanted != "uninstall" and ssh_include.is_installed(user_config, files.config)
     if as_json:
         print_json(

@@ -44,25 +44,36 @@ def _pulled(thing: dict[str, Any], as_json: bool) -> None:
         print(f"{thing['name']} {thing['digest'][:19]} {format_bytes(thing['allocated_bytes'])}")
 
 
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="print names only")
+
+
 @click.command()
 @json_option
-def image_list(as_json: bool) -> None:
+@quiet_option
+def image_list(as_json: bool, quiet: bool) -> None:
     """List the images here, and those that can be had by name."""
     answer = Client().call("image.list")
-    _list(answer["images"], answer["available"], as_json, "image")
+    _list(answer["images"], answer["available"], "image", as_json=as_json, quiet=quiet)
 
 
 @click.command()
 @json_option
-def kernel_list(as_json: bool) -> None:
+@quiet_option
+def kernel_list(as_json: bool, quiet: bool) -> None:
     """List the kernels here, and those that can be had by name."""
     answer = Client().call("kernel.list")
-    _list(answer["kernels"], answer["available"], as_json, "kernel")
+    _list(answer["kernels"], answer["available"], "kernel", as_json=as_json, quiet=quiet)
 
 
-def _list(things: list[dict[str, Any]], available: list[str], as_json: bool, what: str) -> None:
+def _list(
+    things: list[dict[str, Any]], available: list[str], what: str, *, as_json: bool, quiet: bool
+) -> None:
     if as_json:
         print_json(things)
+        return
+    if quiet:
+        for thing in things:
+            print(thing["name"])
         return
     if things:
         print_table(
@@ -119,24 +130,42 @@ def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-@click.command()
-@click.argument("name")
-@json_option
-def image_delete(name: str, as_json: bool) -> None:
-    """Delete an image that no VM uses."""
-    _deleted(Client().call("image.delete", {"name": name})["image"], as_json)
+names_argument = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 
 
 @click.command()
-@click.argument("name")
+@names_argument
 @json_option
-def kernel_rm(name: str, as_json: bool) -> None:
-    """Delete a kernel that no VM uses."""
-    _deleted(Client().call("kernel.rm", {"name": name})["kernel"], as_json)
+def image_delete(names: tuple[str, ...], as_json: bool) -> int:
+    """Delete images that no VM uses."""
+    return _delete("image", "image.delete", names, as_json)
 
 
-def _deleted(thing: dict[str, Any], as_json: bool) -> None:
+@click.command()
+@names_argument
+@json_option
+def kernel_rm(names: tuple[str, ...], as_json: bool) -> int:
+    """Delete kernels that no VM uses."""
+    return _delete("kernel", "kernel.rm", names, as_json)
+
+
+def _delete(what: str, operation: str, names: tuple[str, ...], as_json: bool) -> int:
+    """Delete one after the other; return the exit status, 1 when one of several could not be deleted."""
+    from banger.cli.main import show_error
+    from banger.errors import BangerError
+
+    client, gone, failed = Client(), [], False
+    for name in dict.fromkeys(names):
+        try:
+            gone.append(client.call(operation, {"name": name})[what])
+        except BangerError as error:
+            if len(names) == 1:
+                raise
+            failed = True
+            show_error(error)
+        else:
+            if not as_json:
+                print(f"{gone[-1]['name']} deleted")
     if as_json:
-        print_json(thing)
-    else:
-        print(f"{thing['name']} deleted")
+        print_json(gone[0] if len(names) == 1 else gone)
+    return 1 if failed else 0

@@ -98,3 +98,45 @@ ALIASES = {
     "plugin list": "plugins list",
     "plugin ls": "plugins list",
 }
+
+_ANEW = "banger daemon stop; the next command starts it again (VMs go on)"
+_STATS = (
+    "banger vm health VM shows its load and memory; those of the guest's processes: banger vm exec VM -- top"
+)
+_REACH = "its address and published ports: banger vm show VM"
+
+#: What people try from other tools, and what to do here.
+HABITS = {
+    "daemon start": "banger vm list, or any other command, starts it",
+    "daemon restart": _ANEW,
+    "daemon reload": _ANEW,
+    **dict.fromkeys(("top", "stats", "vm top", "vm stats"), _STATS),
+    **dict.fromkeys(("port", "vm port", "vm ports", "vm ip"), _REACH),
+    **dict.fromkeys(
+        ("attach", "vm attach"), "a shell: banger vm exec VM; its serial console: banger vm console VM"
+    ),
+    "console": "banger vm console VM",
+    **dict.fromkeys(("info", "vm info"), "of the host: banger doctor; of a VM: banger vm show VM"),
+    **dict.fromkeys(("reboot", "vm reboot"), "banger vm restart VM"),
+    **dict.fromkeys(("poweroff", "shutdown", "halt", "down", "vm shutdown"), "banger vm stop VM"),
+    **dict.fromkeys(("destroy", "vm destroy", "vm remove", "remove"), "banger vm delete VM"),
+    **dict.fromkeys(("suspend", "vm suspend", "pause"), "banger vm pause VM"),
+    **dict.fromkeys(("unpause", "vm unpause", "resume"), "banger vm resume VM"),
+    **dict.fromkeys(
+        ("scp", "rsync"), "banger vm cp; after banger ssh-config --install also scp and rsync to VM.vm"
+    ),
+    **dict.fromkeys(("login", "logout"), "docker login, podman login or skopeo login: their logins are used"),
+    "rmi": "banger image delete NAME",
+    **dict.fromkeys(("up", "new", "launch"), "banger vm run, or banger vm create"),
+    **dict.fromkeys(("update", "vm update", "vm edit", "vm resize"), "banger vm set VM --memory 2G"),
+    **dict.fromkeys(
+        ("upgrade", "self-update"),
+        "banger is upgraded as it was installed, for example: pip install -U banger",
+    ),
+    "status": "of the VMs: banger ps; of the daemon: banger daemon status",
+    **dict.fromkeys(
+        ("config set", "config edit"),
+        "edit the file; which: banger config path; what may be in it: banger config schema",
+    ),
+    "config get": "banger config show NAME",
+}

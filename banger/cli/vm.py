@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from banger.cli.client import Client
-from banger.cli.output import Progress, age, moment, print_json, print_pairs, print_table, say
+from banger.cli.output import Progress, age, leave_line, moment, print_json, print_pairs, print_table, say
 from banger.config.paths import NAME_ROUTES
 from banger.model.size import format_mib
 
@@ -24,25 +24,36 @@ def run_operation(name: str, params: dict[str, Any]) -> dict[str, Any]:
     client, progress = Client(), Progress()
     try:
         return client.call(name, params, on_event=progress)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         progress.end()
-        cancel(client, progress.op_id)
+        interrupt.add_note(cancel(client, progress.op_id))
         raise
     finally:
         progress.end()
 
 
-def cancel(client: Client, op_id: str | None, *, timeout: float = 30.0) -> None:
-    """Cancel an operation and wait, bounded, until it is finished."""
+def cancel(client: Client, op_id: str | None, *, timeout: float = 30.0) -> str:
+    """Cancel an operation and wait, bounded, until it is finished; return what became of it."""
     if op_id is None:
-        return
-    say("\ncancelling, one moment")
+        return "nothing was done"
+    leave_line()
+    say("cancelling, one moment")
     client.call("op.cancel", {"op_id": op_id})
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if client.call("op.show", {"op_id": op_id})["done"]:
-            return
+        operation = client.call("op.show", {"op_id": op_id})
+        if operation["done"]:
+            return _outcome(operation["error"])
         time.sleep(0.05)
+    return f"what was under way goes on being undone; what becomes of it: banger daemon logs --op {op_id}"
+
+
+def _outcome(error: dict[str, Any] | None) -> str:
+    if error is None:
+        return "it was done already"
+    if error["type"].endswith("cancelled"):
+        return str(error.get("hint") or "it was given up")
+    return str(error["detail"])
 
 
 def show_detail(detail: dict[str, Any], as_json: bool, what: str) -> None:
@@ -83,8 +94,9 @@ def list_command(as_json: bool, quiet: bool, _every: bool) -> None:
     """List VMs, oldest first."""
     answer = Client().call("vm.list")
     vms, statuses = answer["vms"], answer["statuses"]
+    ports = answer.get("ports", {})
     if as_json:
-        print_json([{**vm, "status": statuses.get(vm["id"])} for vm in vms])
+        print_json([{**vm, "status": statuses.get(vm["id"]), "ports": ports.get(vm["id"], [])} for vm in vms])
     elif quiet:
         for vm in vms:
             print(vm["name"])
@@ -93,23 +105,49 @@ def list_command(as_json: bool, quiet: bool, _every: bool) -> None:
     else:
         print_table(
             ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "PORTS", "VCPU", "MEM", "DISK", "CREATED"),
-            (_row(vm, statuses.get(vm["id"])) for vm in vms),
+            (_row(vm, statuses.get(vm["id"]), ports.get(vm["id"], [])) for vm in vms),
         )
+        for vm in vms:
+            if changes := describe_changes(vm):
+                say(f"note: {vm['name']} has {changes} at its next start: banger vm restart {vm['name']}")
 
 
-def _row(vm: dict[str, Any], status: str | None) -> tuple[str, ...]:
-    spec = vm["spec"]
-    ports = (
-        f"{port['host']}->{port['guest']}" if port["host"] != port["guest"] else str(port["guest"])
-        for port in spec["publish"]
-    )
+def present_spec(vm: dict[str, Any]) -> dict[str, Any]:
+    """Return what a VM has now, which ``vm set`` may have changed for its next start."""
+    return dict(vm.get("running_spec") or vm["spec"])
+
+
+def describe_changes(vm: dict[str, Any]) -> str:
+    """Return what a VM has at its next start and has not now; empty when there is no such thing."""
+    now, then = present_spec(vm), vm["spec"]
+    words = {
+        "vcpu": f"{then['vcpu']} vcpu",
+        "memory_mib": f"{then['memory_mib']} MiB",
+        "disk_mib": f"{format_mib(then['disk_mib'])} work disk",
+        "overlay_mib": f"{format_mib(then['overlay_mib'])} root disk",
+        "publish": f"published {_wanted_ports(then)}" if then["publish"] else "no published port",
+    }
+    return ", ".join(text for key, text in words.items() if now[key] != then[key])
+
+
+def _wanted_ports(spec: dict[str, Any]) -> str:
+    return ", ".join(_port(port) for port in spec["publish"])
+
+
+def _port(port: dict[str, Any]) -> str:
+    same = port["host"] == port["guest"]
+    return str(port["guest"]) if same else f"{port['host']}->{port['guest']}"
+
+
+def _row(vm: dict[str, Any], status: str | None, ports: list[dict[str, Any]]) -> tuple[str, ...]:
+    spec = present_spec(vm)
     return (
         vm["id"][:12],
         vm["name"],
         status or vm["state"],
         vm["image_name"],
         vm["address"] or "-",
-        ",".join(ports) or "-",
+        ",".join(map(_port, ports)) or "-",
         str(spec["vcpu"]),
         f"{spec['memory_mib']} MiB",
         format_mib(spec["disk_mib"]),
@@ -126,8 +164,9 @@ def show(vm: str, as_json: bool) -> None:
     if as_json:
         print_json(detail)
         return
-    record, spec = detail["vm"], detail["vm"]["spec"]
-    timings = record["timings"]
+    record, spec, timings = detail["vm"], present_spec(detail["vm"]), detail["vm"]["timings"]
+    wanted = _wanted_ports(spec)
+    ports = ", ".join(describe_ports(detail["ports"], record))
     print_pairs(
         [
             ("name", record["name"]),
@@ -146,7 +185,8 @@ def show(vm: str, as_json: bool) -> None:
             ("disk", f"{format_mib(spec['disk_mib'])} work, {format_mib(spec['overlay_mib'])} root (qcow2)"),
             ("vmm", " ".join(filter(None, (spec["vmm"], detail["machine"], detail["accelerator"])))),
             ("network", " ".join(filter(None, (spec["network"], record["address"], find_host_name(record))))),
-            ("ports", ", ".join(describe_ports(detail["ports"], record))),
+            ("ports", ports or (f"{wanted}, once it runs" if wanted else "")),
+            ("next start", describe_changes(record)),
             ("capabilities", ", ".join(spec["capabilities"])),
             ("lent", ", ".join(spec["auth"])),
             ("process", str(detail["pid"] or "")),

@@ -196,7 +196,7 @@ def say_running(client: Client, reference: str) -> None:
     except BangerError:
         return
     if vm["state"] == "running":
-        name, memory = clean(vm["name"]), vm["spec"]["memory_mib"]
+        name, memory = clean(vm["name"]), (vm.get("running_spec") or vm["spec"])["memory_mib"]
         say(dim(f"{name} is still running with {memory} MiB; delete it: banger vm delete {name}"))
 
 

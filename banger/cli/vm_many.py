@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from banger.cli.client import Client
-from banger.cli.output import dim, print_json, say
+from banger.cli.output import dim, leave_line, print_json, say
 from banger.cli.vm import run_operation, show_detail
 from banger.errors import BangerError, ConflictError, NotFoundError, UsageError
 from banger.model.name import unknown_hint
@@ -53,7 +53,8 @@ def run_on(
         _show(run_operation(operation, {**params, "vm": vms[0]}), done, as_json=as_json)
         return 0
     known = Client().call("vm.list")["vms"]
-    found, unknown = ([vm for vm in known if fits(vm)], []) if every else _resolve(vms, known)
+    goes = operation == "vm.delete"
+    found, unknown = ([vm for vm in known if fits(vm)], []) if every else _resolve(vms, known, goes=goes)
     if every and not found:
         say("no VM to do that with")
     calls = [_Call(vm, operation, params) for vm in found]
@@ -73,11 +74,15 @@ def _show(detail: dict[str, Any], done: str, *, as_json: bool) -> None:
 
 
 def _resolve(
-    references: Iterable[str], known: list[dict[str, Any]]
+    references: Iterable[str], known: list[dict[str, Any]], *, goes: bool = False
 ) -> tuple[list[dict[str, Any]], list[BangerError]]:
-    """Return the VMs meant, each once, and an error for each reference that means none or several."""
+    """Return the VMs meant, each once, and an error for each reference that means none or several.
+
+    :param goes: those found are to be deleted, and no hint names them.
+    """
     found: dict[str, dict[str, Any]] = {}
     errors: list[BangerError] = []
+    unknown: list[str] = []
     for reference in references:
         exact = [vm for vm in known if reference in (vm["name"], vm["id"])]
         close = [vm for vm in known if len(reference) >= _DIGITS and vm["id"].startswith(reference)]
@@ -85,10 +90,14 @@ def _resolve(
         if len(meant) == 1:
             found.setdefault(meant[0]["id"], meant[0])
         elif meant:
-            errors.append(ConflictError(f"'{reference}' means more than one VM"))
+            names = ", ".join(str(vm["name"]) for vm in meant)
+            errors.append(ConflictError(f"'{reference}' means more than one VM", hint=f"they are: {names}"))
         else:
-            hint = unknown_hint(reference, [vm["name"] for vm in known], "see: banger vm list")
-            errors.append(NotFoundError(f"there is no VM '{reference[:80]}'", hint=hint))
+            unknown.append(reference)
+    names_left = [vm["name"] for vm in known if not (goes and vm["id"] in found)]
+    for reference in unknown:
+        hint = unknown_hint(reference, names_left, "see: banger vm list")
+        errors.append(NotFoundError(f"there is no VM '{reference[:80]}'", hint=hint))
     return list(found.values()), errors
 
 
@@ -127,7 +136,8 @@ def _run(calls: list[_Call]) -> None:
             call.join()
     except KeyboardInterrupt:
         client = Client()
-        say("\ncancelling, one moment")
+        leave_line()
+        say("cancelling, one moment")
         for call in calls:
             if call.is_alive() and call.op_id is not None:
                 with contextlib.suppress(BangerError):

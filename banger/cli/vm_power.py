@@ -9,7 +9,7 @@ import click
 
 from banger.cli.client import Client
 from banger.cli.output import print_json
-from banger.cli.vm import json_option, run_operation, show_detail
+from banger.cli.vm import json_option, run_operation
 from banger.cli.vm_many import DOWN, run_on, vms_argument
 from banger.errors import UsageError
 
@@ -164,7 +164,11 @@ def set_command(vms: tuple[str, ...], every: bool, as_json: bool, **choices: Any
 @json_option
 def rename(vm: str, name: str, as_json: bool) -> None:
     """Give a VM another name."""
-    show_detail(run_operation("vm.rename", {"vm": vm, "name": name}), as_json, "is its name now")
+    detail = run_operation("vm.rename", {"vm": vm, "name": name})
+    if as_json:
+        print_json(detail)
+    else:
+        print(f"{name} is its name now")
 
 
 @click.command()

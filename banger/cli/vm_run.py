@@ -12,11 +12,11 @@ from banger.cli.client import Client
 from banger.cli.environment import collect_environment
 from banger.cli.escape import SessionLeft, check_escape
 from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
-from banger.cli.output import Progress, say
+from banger.cli.output import Progress, leave_line, say
 from banger.cli.place import absolute_reference
 from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
 from banger.cli.vm_exec import command_options, run_in_vm, say_left, say_running
-from banger.errors import BangerError
+from banger.errors import BangerError, UsageError
 
 F = Callable[..., Any]
 
@@ -49,12 +49,16 @@ def size_options(command: F) -> F:
             "--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"
         ),
         click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on"),
+<<<<<<< HEAD
         click.option(
             "--auth",
             multiple=True,
             metavar="NAME",
             help="lend it credentials (banger auth list); none: nothing",
         ),
+=======
+        click.option("--nat", is_flag=True, help="a way out into the network, as with --with nat"),
+>>>>>>> main
         click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),
     )
     for option in reversed(options):
@@ -64,6 +68,7 @@ def size_options(command: F) -> F:
 
 def _params(choices: dict[str, Any]) -> dict[str, Any]:
     choices["with"] = choices.pop("with_")
+    choices["nat"] = choices.pop("nat") or None
     return {key: value for key, value in choices.items() if value not in (None, ())}
 
 
@@ -87,10 +92,12 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
 )
 @click.option("--rm", "remove", is_flag=True, help="delete the VM when the command ends")
 @click.option("-d", "--detach", is_flag=True, help="leave the VM running, run nothing")
+@click.option("--json", "as_json", is_flag=True, help="with --detach: print the VM as JSON")
 @command_options
 def run(
     remove: bool,
     detach: bool,
+    as_json: bool,
     env: tuple[str, ...],
     env_file: tuple[str, ...],
     user: str | None,
@@ -111,12 +118,17 @@ def run(
     """
     if detach and (remove or command):
         raise click.UsageError("--detach goes with neither --rm nor a command")
+    if as_json and not detach:
+        raise UsageError(
+            "--json goes with --detach: what a command prints is its own",
+            hint="banger vm run --detach --json, or banger vm create --json",
+        )
     environment, character = collect_environment(env, env_file), check_escape(escape)
     prepare = plan_extensions(choices)
     if detach:
         detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
         prepare(Client(), detail["vm"]["id"])
-        show_detail(detail, False, "is running")
+        show_detail(detail, as_json, "is running")
         return 0
     client, progress = Client(), Progress()
     vm: dict[str, Any] | None = None
@@ -153,13 +165,22 @@ def run(
 
 def _leave(client: Client, progress: Progress, vm: dict[str, Any] | None, remove: bool) -> None:
     """Leave nothing of what was interrupted or was to go; say what stays."""
-    interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt)
-    if vm is None and interrupted:
+    error = sys.exc_info()[1]
+    interrupt = error if isinstance(error, KeyboardInterrupt) else None
+    if interrupt is not None:
+        leave_line()
+    if vm is None and interrupt is not None:
         cancel(client, progress.op_id)
-    if progress.vm_id is not None and (remove or (vm is None and interrupted)):
+    if progress.vm_id is not None and (remove or (vm is None and interrupt is not None)):
         _delete(client, progress.vm_id)
+        what = f"'{progress.vm_name}' was deleted again"
     elif vm is not None:
         say_running(client, vm["id"])
+        what = f"'{vm['name']}' stays"
+    else:
+        what = "no VM was made"
+    if interrupt is not None:
+        interrupt.add_note(what)
 
 
 def _delete(client: Client, reference: str) -> None:

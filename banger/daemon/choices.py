@@ -63,7 +63,11 @@ class VmChoices(Sizes):
     publish: tuple[str, ...] = Field(default=(), max_length=64)
     with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
     without: tuple[str, ...] = Field(default=(), max_length=64)
+<<<<<<< HEAD
     auth: tuple[str, ...] = Field(default=(), max_length=64)
+=======
+    nat: bool = Field(default=False, description="a way out: the capability nat, or a network that has one")
+>>>>>>> main
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
         vmm=vmm.name,
         accel=wanted.accel,
         network=network.name,
-        capabilities=_choose_capabilities(services, wanted),
+        capabilities=_choose_capabilities(services, _with_nat(services, wanted, network)),
         publish=parse_published(wanted.publish),
         auth=choose_auth(services, wanted.auth),
     )
@@ -212,6 +216,26 @@ def _choose_vmm(
             return vmm, tuple(notice for notice in notices if notice)
     raise VmmError(
         (probe.reason if probe else None) or "no VMM is usable here", hint=(probe.hint if probe else None)
+    )
+
+
+def _with_nat(services: Services, wanted: VmChoices, network: NetworkMode) -> VmChoices:
+    """Turn ``--nat`` into the capability of that name; nothing is to be turned on where the network leads out anyway.
+
+    :raises UsageError: neither is there, or it was turned off in the same breath.
+    """
+    if not wanted.nat:
+        return wanted
+    if "nat" in wanted.without:
+        raise UsageError("--nat and --without nat contradict each other", hint="give one of them")
+    if "nat" in services.registries.capabilities:
+        named = any(text.partition(":")[0] == "nat" for text in wanted.with_)
+        return wanted if named else wanted.model_copy(update={"with_": (*wanted.with_, "nat")})
+    if "egress" in network.gives:
+        return wanted
+    raise UsageError(
+        f"network '{network.name}' has no way out, and no plugin offers nat",
+        hint="a network that has one: --net user; what is installed: banger plugins list",
     )
 
 

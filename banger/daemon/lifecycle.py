@@ -108,6 +108,8 @@ def start_vm(op: OperationContext, vm_id: str, *, first: bool = False) -> Vm:
             vm = save_vm(services, vm, state=VmState.RUNNING, started_at=now, timings=timings)
         except BaseException as error:
             failure, vm = error, _note_failure(services, vm, error)
+            if isinstance(error, CancelledError) and not first:
+                error.hint = f"'{vm.name}' is {vm.state}"
     if failure is not None:
         services.plugins.emit("vm_start_failed", vm, log_event, error=vm.last_error or "")
         raise failure
@@ -124,7 +126,7 @@ def _begin_start(services: Services, vm_id: str) -> Vm:
         raise ConflictError(f"'{vm.name}' is stopping", hint=f"wait, or: banger vm kill {vm.name}")
     if holds_anything(services, vm):
         finish_stop(services, vm)
-    return save_vm(services, vm, state=VmState.STARTING, last_error=None)
+    return save_vm(services, vm, state=VmState.STARTING, last_error=None, running_spec=None)
 
 
 def _note_failure(services: Services, vm: Vm, error: BaseException) -> Vm:
@@ -147,8 +149,10 @@ def stop_vm(op: OperationContext, vm_id: str, *, timeout: float = STOP_TIMEOUT) 
         vm = save_vm(services, vm, state=VmState.STOPPING)
     try:
         _ask_to_end(op, vm, timeout)
-    except BaseException:
-        _give_up_stop(services, vm_id)
+    except BaseException as error:
+        state = _give_up_stop(services, vm_id)
+        if isinstance(error, CancelledError):
+            error.hint = f"'{vm.name}' is {state}"
         raise
     with services.locks.hold("vm", vm_id):
         vm = current_vm(services, vm_id)
@@ -176,16 +180,15 @@ def _ask_to_end(op: OperationContext, vm: Vm, timeout: float) -> None:
     op.event("notice", text=f"'{vm.name}' {reason} and was ended: {rest}")
 
 
-def _give_up_stop(services: Services, vm_id: str) -> None:
-    """Put a VM whose stop was cancelled, or failed, back to what it is."""
+def _give_up_stop(services: Services, vm_id: str) -> VmState:
+    """Put a VM whose stop was cancelled, or failed, back to what it is; return that."""
     with services.locks.hold("vm", vm_id):
         vm = current_vm(services, vm_id)
         if vm.state is not VmState.STOPPING:
-            return
+            return vm.state
         if running_process(services, vm, open_handles(services, vm)) is None:
-            finish_stop(services, vm)
-        else:
-            save_vm(services, vm, state=VmState.RUNNING)
+            return finish_stop(services, vm).state
+        return save_vm(services, vm, state=VmState.RUNNING).state
 
 
 def kill_vm(op: OperationContext, vm_id: str) -> Vm:

@@ -46,7 +46,7 @@ def _reconcile_vm(services: Services, vm: Vm) -> None:
             vm = finish_stop(services, vm)
         services.plugins.emit("vm_stopped", vm, log_event)
     elif vm.state in (VmState.STOPPING, VmState.RUNNING):
-        save_vm(services, vm, state=VmState.STOPPED)
+        save_vm(services, vm, state=VmState.STOPPED, running_spec=None)
     if cut_off is not None:
         save_vm(services, vm, state=VmState.ERROR, last_error=cut_off)
 

@@ -19,9 +19,9 @@ def finish_stop(services: Services, vm: Vm) -> Vm:
     """Release everything a VM holds and note it as stopped; the caller holds its lock and emits the event after it."""
     failures = take_down(services, vm)
     if failures:
-        vm = save_vm(services, vm, state=VmState.ERROR, last_error=str(failures[0]))
+        vm = save_vm(services, vm, state=VmState.ERROR, last_error=str(failures[0]), running_spec=None)
         raise ExceptionGroup(f"'{vm.name}' is down, but not all it held could be released", failures)
-    return save_vm(services, vm, state=VmState.STOPPED, last_error=None)
+    return save_vm(services, vm, state=VmState.STOPPED, last_error=None, running_spec=None)
 
 
 def take_down(services: Services, vm: Vm) -> list[Exception]:

@@ -67,19 +67,49 @@ def install(user_config: Path, config: Path) -> bool:
     """
     before = _read(user_config)
     rest = _without_block(user_config, before)
+    if not os.path.lexists(user_config):
+        _note_made(config, user_config)
     newline = b"\r\n" if before.partition(b"\n")[0].endswith(b"\r") else b"\n"
     block = newline.join([_BEGIN, include_line(config).encode(), _END, b""])
     return _write(user_config, before, block + rest)
 
 
-def uninstall(user_config: Path) -> bool:
+def uninstall(user_config: Path, config: Path) -> bool:
     """Take the block out and leave every other byte; nothing when it is not there.
+
+    A file that :func:`install` made goes when nothing else is in it, with the directory if that was made as well.
 
     :returns: whether anything changed.
     :raises HostError: the file cannot be changed, or has half a block.
     """
     before = _read(user_config)
-    return _write(user_config, before, _without_block(user_config, before))
+    changed = _write(user_config, before, _without_block(user_config, before))
+    note = _note_path(config)
+    if os.path.lexists(note):
+        _take_back(user_config, note)
+    return changed
+
+
+def _note_path(config: Path) -> Path:
+    """Return where it is written down which of the user's files were made, one path a line."""
+    return config.with_name("made")
+
+
+def _note_made(config: Path, user_config: Path) -> None:
+    made = [user_config, *([] if user_config.parent.exists() else [user_config.parent])]
+    with contextlib.suppress(OSError):  # then an empty file stays behind one day
+        _note_path(config).write_bytes(b"".join(os.fsencode(path) + b"\n" for path in made))
+
+
+def _take_back(user_config: Path, note: Path) -> None:
+    """Remove what was made for the block alone, where nothing else came into it."""
+    with contextlib.suppress(OSError):
+        made = {Path(os.fsdecode(line)) for line in note.read_bytes().splitlines()}
+        note.unlink()
+        if user_config in made and not user_config.is_symlink() and user_config.stat().st_size == 0:
+            user_config.unlink()
+            if user_config.parent in made:
+                user_config.parent.rmdir()
 
 
 def _without_block(path: Path, text: bytes) -> bytes:

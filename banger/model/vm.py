@@ -58,6 +58,8 @@ class Vm(BaseModel):
     name: str
     state: VmState
     spec: VmSpec
+    #: What it was started with, where that is no longer ``spec``, which it gets at its next start.
+    running_spec: VmSpec | None = None
     image: str = Field(description="digest of the image this VM is pinned to")
     kernel: str = Field(description="digest of the kernel this VM is pinned to")
     image_name: str
@@ -71,3 +73,8 @@ class Vm(BaseModel):
     last_error: str | None = None
     #: Seconds that each stage of the last start took, in order.
     timings: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def present_spec(self) -> VmSpec:
+        """What it has now."""
+        return self.running_spec or self.spec

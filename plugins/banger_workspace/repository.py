@@ -71,7 +71,7 @@ def find_repository(path: str, *, mode: str, branch: str | None, from_ref: str |
         object_format,
         _commit(git, from_ref) if from_ref is not None else source_head,
         source_head,
-        _branch(git, branch),
+        _branch(git, branch, source_head),
         _shallow(git),
         tuple(_links(git)),
         git.ask("rev-parse", "--verify", "--quiet", "MERGE_HEAD") is not None,
@@ -105,14 +105,15 @@ def _commit(git: Git, ref: str) -> str:
     return found
 
 
-def _branch(git: Git, wanted: str | None) -> str:
+def _branch(git: Git, wanted: str | None, head: str | None) -> str:
+    """Return the guest's branch: the one asked for, the host's, or where no branch is checked out one named by HEAD."""
     if wanted is not None:
         if wanted.startswith("-") or git.ask("check-ref-format", f"refs/heads/{wanted}") is None:
             raise UsageError(
                 f"'{printable(wanted)}' is no name for a branch", hint="git help check-ref-format"
             )
         return wanted
-    return git.text("symbolic-ref", "--quiet", "--short", "HEAD") or "detached"
+    return git.text("symbolic-ref", "--quiet", "--short", "HEAD") or f"detached-{(head or '')[:8]}"
 
 
 def _shallow(git: Git) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from vmring import BOOT, CONFIG, Home
 
 VM = "lent"
 SECRET = "tok-5c1f7e0d9b"
-AUTH = f"""
+AUTH = """
 [[file_sync]]
 host = "~/tools"
 guest = "~/.config/tools"
@@ -23,7 +23,7 @@ guest = "~/nothing"
 
 
 def traces(home: Home, secret: str) -> list[str]:
-    """Return the files of banger's own, and the processes' command lines, that a secret is in; disks are the guest's."""
+    """Return banger's own files and the command lines that a secret is in; disks are the guest's."""
     found = []
     for folder in (home.state, home.base / "c"):
         for directory, _, names in os.walk(folder):

@@ -38,13 +38,18 @@ def _interrupt(banger: Home, after: float, *arguments: str) -> None:
     result = finish(process, timeout=90)
     assert result.status == 130, f"after {after:.1f} s: {result.status}\n{result.err}"
     assert "Traceback" not in result.err, f"after {after:.1f} s:\n{result.err}"
+    assert "\n\n" not in result.err
     left = banger.vms()
     if left:
         # once its command runs, Ctrl-C is the command's, and a VM without --rm stays: it said so
         assert "--rm" not in arguments, f"after {after:.1f} s: a VM is left\n{result.err}"
         assert f"{left[0]['name']} is still running" in result.err, result.err
+        if "banger: interrupted" in result.err:  # and it was not the command that was
+            assert result.err.splitlines()[-1] == f"banger: interrupted; '{left[0]['name']}' stays"
         assert left[0]["state"] == "running"
         banger.ok("vm", "delete", left[0]["name"])
+    elif "one moment" in result.err:
+        assert result.err.endswith((" was deleted again\n", "; no VM was made\n")), result.err
     banger.assert_clean()
 
 

@@ -49,6 +49,11 @@ def test_sizes_and_ports_change_at_the_next_start(home: Home) -> None:
     )
     assert "it changes at its next start: banger vm restart one" in set_.err
     assert home.sh("one", "nproc") == "1"
+    # what it has now and what it will have are told apart
+    shown, listed = home.ok("vm", "show", "one").text, home.ok("ps")
+    assert "next start    2 vcpu, 9G work disk, 10G root disk, published 8080, 9000->80" in shown
+    assert "8G work, 8G root" in shown
+    assert "one has 2 vcpu, 9G work disk" in listed.err and "9000" not in listed.text
     home.sh("one", "echo kept > /root/note")
     restarted = home.ok("vm", "restart", "one", "--wait", "agent")
     assert restarted.text == "one restarted"
@@ -62,6 +67,8 @@ def test_sizes_and_ports_change_at_the_next_start(home: Home) -> None:
             f"{mount} did not grow",
         )
     assert {port["guest"] for port in home.show("one")["ports"]} == {8080, 80}
+    assert "next start" not in home.ok("vm", "show", "one").text
+    assert "9000->80" in home.ok("ps").text
     home.ok("vm", "set", "one", "--unpublish", "80")
     for arguments, words in (
         (("--disk-size", "1G"), "disks only grow"),
@@ -80,7 +87,7 @@ def test_a_new_name_is_known_at_once_and_in_the_guest_after_a_restart(home: Home
     assert taken.status == 1
     assert "a VM called 'two' exists" in taken.err
     assert home("vm", "rename", "one", "No Name").status == 2
-    home.ok("vm", "rename", "one", "uno")
+    assert "its host name stays as it was until its next start" in home.ok("vm", "rename", "one", "uno").err
     assert home.sh("uno", "hostname") == "one"
     home.ok("vm", "restart", "uno", "--wait", "agent")
     assert home.sh("uno", "hostname") == "uno"

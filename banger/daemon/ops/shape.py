@@ -41,12 +41,17 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
         spec = _changed(vm, params)
         check_shape(spec)
         if spec != vm.spec:
-            vm = save_vm(services, vm, spec=spec)
-    if vm.state in (VmState.STOPPED, VmState.CREATED, VmState.ERROR):
+            present = None if _is_down(vm) or spec == vm.present_spec else vm.present_spec
+            vm = save_vm(services, vm, spec=spec, running_spec=present)
+    if _is_down(vm) or vm.running_spec is None:
         return detail(op, vm)
     notice = f"'{vm.name}' is {vm.state}; it changes at its next start: banger vm restart {vm.name}"
     op.event("notice", text=notice)
     return detail(op, vm, (notice,))
+
+
+def _is_down(vm: Vm) -> bool:
+    return vm.state in (VmState.STOPPED, VmState.CREATED, VmState.ERROR)
 
 
 def _changed(vm: Vm, params: VmSetParams) -> VmSpec:
@@ -86,6 +91,7 @@ def rename(op: OperationContext, params: VmRenameParams) -> VmDetail:
     services = op.services
     check_vm_name(params.name)
     vm = resolve_vm(services, params.vm)
+    before = vm.name
     with services.locks.hold("vm", vm.id, cancelled=op.cancelled):
         vm = current_vm(services, vm.id)
         with services.locks.hold("reserve"):
@@ -95,7 +101,11 @@ def rename(op: OperationContext, params: VmRenameParams) -> VmDetail:
                     hint=f"choose another name, or: banger vm delete {params.name}",
                 )
             vm = save_vm(services, vm, name=params.name)
-    return detail(op, vm)
+    if _is_down(vm) or vm.name == before:
+        return detail(op, vm)
+    notice = f"inside, its host name stays as it was until its next start: banger vm restart {vm.name}"
+    op.event("notice", text=notice)
+    return detail(op, vm, (notice,))
 
 
 OPERATIONS = [

@@ -87,10 +87,15 @@ class VmDetail(BaseModel):
 
 
 class VmList(BaseModel):
-    """Every VM, oldest first. ``statuses``: VM id -> what its VMM says, for those that run and yet do not go on."""
+    """Every VM, oldest first.
+
+    ``statuses``: VM id -> what its VMM says, for those that run and yet do not go on; ``ports``: VM id -> its
+    published ports as they are now.
+    """
 
     vms: tuple[Vm, ...]
     statuses: dict[str, str] = {}
+    ports: dict[str, tuple[ForwardedPort, ...]] = {}
 
 
 class VmStopParams(VmParams):
@@ -208,7 +213,10 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
     statuses = {
         vm_id: status.state for vm_id, status in dict(op.services.statuses).items() if not status.runs
     }
-    return VmList(vms=tuple(op.services.database.vms()), statuses=statuses)
+    vms = tuple(op.services.database.vms())
+    published = [vm for vm in vms if vm.state is VmState.RUNNING and vm.present_spec.publish]
+    ports = {vm.id: _ports_of(open_handles(op.services, vm, lenient=True)) for vm in published}
+    return VmList(vms=vms, statuses=statuses, ports=ports)
 
 
 def show(op: OperationContext, params: VmParams) -> VmDetail:
@@ -229,14 +237,10 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
     steps = services.registries.all_steps()
     boot = handles.find("boot")
     data: dict[str, Any] = boot.data if boot is not None and boot.live else {}
-    network = handles.find("network")
-    forwards = network.data.get("forwards", []) if network is not None and network.live else []
     return VmDetail(
         vm=vm,
         notices=notices,
-        ports=tuple(
-            ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards
-        ),
+        ports=_ports_of(handles),
         pid=_process_of(services, vm, handles),
         accelerator=data.get("accelerator"),
         machine=data.get("machine"),
@@ -247,6 +251,12 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
             if section.step not in steps
         ),
     )
+
+
+def _ports_of(handles: Handles) -> tuple[ForwardedPort, ...]:
+    network = handles.find("network")
+    forwards = network.data.get("forwards", []) if network is not None and network.live else []
+    return tuple(ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards)
 
 
 def _process_of(services: Services, vm: Vm, handles: Handles) -> int | None:

@@ -78,6 +78,14 @@ def test_names_of_vms_behind_short_forms(app: BangerApp, tab: Tab, alias: str) -
     assert tab(f"banger {alias} c") == ["calm-deer"]
 
 
+def test_places_of_a_copy(app: BangerApp, tab: Tab) -> None:
+    """A file's own name comes from the shell: the entry of another type says so."""
+    assert tab("banger vm cp b") == ["b", "brisk-otter:"]
+    assert tab("banger cp note.txt ") == ["", "brisk-otter:", "calm-deer:"]
+    assert tab("banger vm cp ./b") == ["./b"]
+    assert tab("banger vm cp brisk-otter:/e") == []
+
+
 def test_names_of_images_and_kernels(app: BangerApp, tab: Tab) -> None:
     assert tab("banger image show t") == ["test-image"]
     assert tab("banger image rm t") == ["test-image"]

@@ -96,6 +96,8 @@ ROWS = [
     ("banger vm show cal", "vm show calm-deer"),
     ("banger vm exec brisk-ot", "vm exec brisk-otter"),
     ("banger rm brisk-ow", "rm brisk-owl"),
+    ("banger vm cp note.txt cal", "vm cp note.txt calm-deer:"),
+    ("banger cp calm-deer:/et", "cp calm-deer:/et"),
     ("banger image show test-i", "image show test-image"),
     ("banger vm create --kernel test-k", "vm create --kernel test-kernel"),
     ("banger vm show nobody", "vm show nobody"),

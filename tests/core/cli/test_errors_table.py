@@ -22,6 +22,8 @@ USAGE = [
     ("image pul x", "there is no command 'banger image pul'", "did you mean 'pull'?"),
     ("xyzzy", "there is no command 'banger xyzzy'", "banger --help"),
     ("rn", "there is no command 'banger rn'", "did you mean 'r"),
+    ("daemon restart", "there is no command 'banger daemon restart'", "banger daemon stop; the next command"),
+    ("top", "there is no command 'banger top'", "banger vm health VM"),
     ("vm list --jsn", "there is no option --jsn", "did you mean --json?"),
     (
         "vm run --nmae x",
@@ -62,6 +64,8 @@ USAGE = [
     ("vm create -p 80 -p 80", "port 80 is published twice", "each host port once"),
     ("vm create --with work disk", "too many: disk", "banger vm create --help"),
     ("vm run -d --rm", "--detach goes with neither --rm nor a command", "banger vm run --help"),
+    ("vm run --json -- true", "--json goes with --detach", "banger vm create --json"),
+    ("vm create --nat --without nat", "--nat and --without nat contradict", "give one of them"),
     ("vm run --env NOT_SET_HERE -- true", "--env NOT_SET_HERE: no such variable", "--env NAME=VALUE"),
     (
         "completion csh",

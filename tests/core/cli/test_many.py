@@ -19,8 +19,16 @@ VMS = [
 def test_each_vm_is_meant_once_in_the_order_it_was_first_named() -> None:
     found, errors = _resolve(["two", "aaaa1111", "one", "nobody", "aaaa", "bbbb", "twoo"], VMS)
     assert [vm["name"] for vm in found] == ["two", "one", "bbbb"]
-    assert [type(error) for error in errors] == [NotFoundError, ConflictError, NotFoundError]
+    assert [type(error) for error in errors] == [ConflictError, NotFoundError, NotFoundError]
+    assert errors[0].hint == "they are: one, two"
     assert errors[2].hint == "did you mean 'two'?"
+
+
+def test_no_hint_names_a_vm_that_the_same_command_deletes() -> None:
+    _, (error,) = _resolve(["two", "twoo"], VMS, goes=True)
+    assert error.hint == "there is: bbbb, one"
+    _, (error,) = _resolve(["one", "two", "bbbb", "nobody"], VMS, goes=True)
+    assert error.hint == "see: banger vm list"
 
 
 class FakeClient:

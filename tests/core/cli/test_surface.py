@@ -10,7 +10,7 @@ import pytest
 
 from banger.cli.client import Client
 from banger.cli.group import make_cli
-from banger.cli.table import ALIASES, COMMANDS
+from banger.cli.table import ALIASES, COMMANDS, HABITS
 from banger.testing.pytest_plugin import BangerDirs, MakeApp, RunCli
 
 #: Commands whose output is another program's, a script's or a document, and so is no JSON or nothing else.
@@ -57,6 +57,16 @@ def test_short_form_is_the_command_itself(run_cli: RunCli, alias: str) -> None:
 def test_no_short_form_hides_a_command() -> None:
     assert not set(ALIASES) & KNOWN
     assert not {alias for alias in ALIASES if any(name.startswith(f"{alias} ") for name in KNOWN)}
+
+
+@pytest.mark.parametrize("typed", HABITS)
+def test_what_people_try_leads_to_commands_there_are(run_cli: RunCli, typed: str) -> None:
+    assert typed not in KNOWN and typed not in ALIASES
+    result = run_cli(*typed.split())
+    assert result.status == 2 and f"hint: {HABITS[typed]}" in result.stderr
+    for words in HABITS[typed].split("banger ")[1:]:
+        first, second = [*words.replace(",", " ").replace(";", " ").split(), ""][:2]
+        assert {first, f"{first} {second}"} & {*KNOWN, "is"}, words
 
 
 def test_short_forms_are_in_the_help(run_cli: RunCli) -> None:

@@ -269,3 +269,25 @@ def test_what_is_no_port_is_refused(text: str) -> None:
 def test_host_port_is_published_once() -> None:
     with pytest.raises(UsageError, match="published twice"):
         parse_published(("8080:80", "8080:81"))
+
+
+def banger_register_nat() -> list[Capability]:
+    return [Capability("nat", "a way out")]
+
+
+def test_nat_is_what_the_network_gives_anyway(lab: MakeLab) -> None:
+    networks = [make_network("open", gives=frozenset({"egress"})), make_network("shut")]
+    app = lab(networks=networks)
+    assert create(app, network="open", nat=True)["spec"]["capabilities"] == {}
+    with pytest.raises(UsageError, match="network 'shut' has no way out"):
+        create(app, network="shut", nat=True)
+
+
+def test_nat_is_the_capability_where_there_is_one(lab: MakeLab) -> None:
+    banger_register_nat.__name__ = "banger_register_capabilities"
+    app = lab(make_plugin("caps", banger_register_nat), networks=[make_network("shut")])
+    assert create(app, network="shut")["spec"]["capabilities"] == {}
+    assert create(app, network="shut", nat=True)["spec"]["capabilities"] == {"nat": {}}
+    assert create(app, network="shut", nat=True, **{"with": ["nat"]})["spec"]["capabilities"] == {"nat": {}}
+    with pytest.raises(UsageError, match="contradict each other"):
+        create(app, network="shut", nat=True, without=["nat"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,8 @@ from banger.model.auth import Lent
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
-def read(host: Path, **members: object) -> list[LentFile] | None:
-    return read_lent(Lent("it", str(host), ("a", "b"), **members), HostCommands())  # type: ignore[arg-type]
+def read(host: Path, **members: Any) -> list[LentFile] | None:
+    return read_lent(Lent("it", str(host), ("a", "b"), **members), HostCommands())
 
 
 def test_a_file_keeps_its_time_and_gets_the_mode_of_the_entry(tmp_path: Path) -> None:

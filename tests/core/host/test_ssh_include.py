@@ -37,17 +37,43 @@ def test_block_goes_to_the_top_once_and_out_to_the_byte(tmp_path: Path, before: 
     assert path.read_bytes() == block + before
     assert not install(path, _OURS)
     assert path.read_bytes() == block + before
-    assert uninstall(path) and not is_installed(path, _OURS)
+    assert uninstall(path, _OURS) and not is_installed(path, _OURS)
     assert path.read_bytes() == before and path.stat().st_mode & 0o777 == 0o640
-    assert not uninstall(path)
+    assert not uninstall(path, _OURS)
     assert os.listdir(tmp_path) == ["config"]
 
 
 def test_missing_directory_and_file_are_made_private(tmp_path: Path) -> None:
     path = tmp_path / ".ssh" / "config"
-    assert not uninstall(path) and not path.parent.exists()
+    assert not uninstall(path, _OURS) and not path.parent.exists()
     install(path, _OURS)
     assert path.parent.stat().st_mode & 0o777 == 0o700 and path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("folder", [True, False], ids=["folder of the user's", "folder made"])
+def test_what_was_made_for_the_block_goes_with_it(tmp_path: Path, folder: bool) -> None:
+    path, ours = tmp_path / "home" / ".ssh" / "config", tmp_path / "state" / "config"
+    for directory in (path.parent.parent, ours.parent):
+        directory.mkdir()
+    if folder:
+        path.parent.mkdir()
+    assert install(path, ours) and uninstall(path, ours)
+    assert not path.exists() and path.parent.exists() is folder
+    assert os.listdir(ours.parent) == []
+
+
+def test_what_came_into_the_file_or_beside_it_stays(tmp_path: Path) -> None:
+    path, ours = tmp_path / ".ssh" / "config", tmp_path / "ours"
+    install(path, ours)
+    path.write_bytes(path.read_bytes() + b"Host a\n")
+    assert uninstall(path, ours) and path.read_bytes() == b"Host a\n"
+    path.write_bytes(b"")
+    assert install(path, ours) and uninstall(path, ours)
+    assert path.read_bytes() == b""  # it was there, if empty
+    path.unlink()
+    install(path, ours)
+    (path.parent / "id").touch()
+    assert uninstall(path, ours) and os.listdir(path.parent) == ["id"]
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -75,7 +101,7 @@ def test_block_moved_or_of_another_state_directory_is_replaced(tmp_path: Path) -
 def test_half_a_block_is_left_alone(tmp_path: Path, half: bytes) -> None:
     path = tmp_path / "config"
     path.write_bytes(half)
-    for change in (lambda: install(path, _OURS), lambda: uninstall(path)):
+    for change in (lambda: install(path, _OURS), lambda: uninstall(path, _OURS)):
         with pytest.raises(HostError, match="half of banger's block"):
             change()
     assert path.read_bytes() == half
