@@ -49,16 +49,13 @@ def size_options(command: F) -> F:
             "--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"
         ),
         click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on"),
-<<<<<<< HEAD
         click.option(
             "--auth",
             multiple=True,
             metavar="NAME",
             help="lend it credentials (banger auth list); none: nothing",
         ),
-=======
         click.option("--nat", is_flag=True, help="a way out into the network, as with --with nat"),
->>>>>>> main
         click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),
     )
     for option in reversed(options):

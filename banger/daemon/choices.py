@@ -63,11 +63,8 @@ class VmChoices(Sizes):
     publish: tuple[str, ...] = Field(default=(), max_length=64)
     with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
     without: tuple[str, ...] = Field(default=(), max_length=64)
-<<<<<<< HEAD
     auth: tuple[str, ...] = Field(default=(), max_length=64)
-=======
     nat: bool = Field(default=False, description="a way out: the capability nat, or a network that has one")
->>>>>>> main
 
 
 @dataclass(frozen=True, slots=True)
