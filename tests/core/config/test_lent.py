@@ -18,10 +18,10 @@ def read(tmp_path: Path, text: str) -> tuple[FileSync, ...]:
 
 
 def test_an_entry_becomes_paths_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/nowhere/me")
     [entry] = read(tmp_path, '[[file_sync]]\nhost = "~/.npmrc"\nguest = "~/.config//npm/rc"\nmode = "0640"\n')
     lent = entry.lent()
-    assert (lent.host, lent.guest, lent.mode) == ("/home/me/.npmrc", (".config", "npm", "rc"), 0o640)
+    assert (lent.host, lent.guest, lent.mode) == ("/nowhere/me/.npmrc", (".config", "npm", "rc"), 0o640)
     assert (lent.tree, lent.private_keys, lent.keep) == (True, False, False)
 
 
