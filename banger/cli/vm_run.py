@@ -12,6 +12,7 @@ from banger.cli.client import Client
 from banger.cli.environment import collect_environment
 from banger.cli.escape import SessionLeft, check_escape
 from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
+from banger.cli.lend import collect_loan
 from banger.cli.output import Progress, leave_line, say
 from banger.cli.place import absolute_reference
 from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
@@ -101,6 +102,9 @@ def run(
     workdir: str | None,
     proxy: bool | None,
     escape: str,
+    secret: tuple[str, ...],
+    ssh_agent: bool,
+    ssh_key: tuple[str, ...],
     wait: str | None,
     command: tuple[str, ...],
     **choices: Any,
@@ -120,10 +124,16 @@ def run(
             "--json goes with --detach: what a command prints is its own",
             hint="banger vm run --detach --json, or banger vm create --json",
         )
+    if detach and ssh_agent:
+        raise UsageError(
+            "--ssh-agent lasts as long as what runs", hint="banger vm exec --ssh-agent VM -- COMMAND, later"
+        )
     environment, character = collect_environment(env, env_file), check_escape(escape)
+    loan = collect_loan(secret, ssh_agent, ssh_key)
     prepare = plan_extensions(choices)
     if detach:
         detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
+        loan.bring(Client(), detail["vm"]["id"])
         prepare(Client(), detail["vm"]["id"])
         show_detail(detail, as_json, "is running")
         return 0
@@ -137,17 +147,18 @@ def run(
         for port in describe_ports(detail["ports"], detail["vm"]):
             say(f"published {port}")
         place = prepare(client, vm["id"])
-        return run_in_vm(
-            client,
-            vm["id"],
-            wrap_command(place, command),
-            env=environment,
-            user=user,
-            workdir=workdir or place.workdir,
-            proxy=proxy,
-            escape=character,
-            image_command=True,
-        )
+        with loan.lent(client, vm["id"]) as lent:
+            return run_in_vm(
+                client,
+                vm["id"],
+                wrap_command(place, command),
+                env={**lent, **environment},
+                user=user,
+                workdir=workdir or place.workdir,
+                proxy=proxy,
+                escape=character,
+                image_command=True,
+            )
     except SessionLeft:
         assert vm is not None
         if remove:
