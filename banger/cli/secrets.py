@@ -81,12 +81,10 @@ def _read_variable(name: str, variable: str) -> bytes:
 
 
 def _read_file(name: str, path: str) -> bytes:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
     try:
-        descriptor = os.open(
-            os.path.expanduser(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-        )
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with open(path, "rb", opener=lambda name, _: os.open(os.path.expanduser(name), flags)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UsageError(f"--secret {name}: {path[:200]} is no file", hint="name a file")
             return file.read(SIZE_LIMIT + 1)
     except OSError as error:

@@ -11,10 +11,11 @@ import click
 from banger.cli.client import Client
 from banger.cli.environment import collect_environment
 from banger.cli.escape import SessionLeft, check_escape
-from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
+from banger.cli.extension import ExtendedCommand, Place, plan_extensions, wrap_command
 from banger.cli.lend import collect_loan
 from banger.cli.output import Progress, leave_line, say
 from banger.cli.place import absolute_reference
+from banger.cli.project import Plan, plan_project
 from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
 from banger.cli.vm_exec import command_options, run_in_vm, say_left, say_running
 from banger.errors import BangerError, UsageError
@@ -89,6 +90,7 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
     help="run the command at once, or when the init is up [agent; system with --detach]",
 )
 @click.option("--rm", "remove", is_flag=True, help="delete the VM when the command ends")
+@click.option("--no-project", is_flag=True, help="leave the repository's banger.toml out")
 @click.option("-d", "--detach", is_flag=True, help="leave the VM running, run nothing")
 @click.option("--json", "as_json", is_flag=True, help="with --detach: print the VM as JSON")
 @command_options
@@ -129,12 +131,21 @@ def run(
             "--ssh-agent lasts as long as what runs", hint="banger vm exec --ssh-agent VM -- COMMAND, later"
         )
     environment, character = collect_environment(env, env_file), check_escape(escape)
-    loan = collect_loan(secret, ssh_agent, ssh_key)
+    project = plan_project(choices)
+    environment = {**project.env, **environment}
+    # An agent that the project asks for is no use to a VM that is only left running.
+    wants_agent = ssh_agent or (project.ssh_agent and not detach)
+    loan = collect_loan((*project.secrets, *secret), wants_agent, ssh_key)
     prepare = plan_extensions(choices)
     if detach:
         detail = run_operation("vm.create", {**_params(choices), "wait": wait or "system"})
-        loan.bring(Client(), detail["vm"]["id"])
-        prepare(Client(), detail["vm"]["id"])
+        _settle(
+            Client(),
+            detail["vm"]["id"],
+            project,
+            prepare,
+            {**loan.bring(Client(), detail["vm"]["id"]), **environment},
+        )
         show_detail(detail, as_json, "is running")
         return 0
     client, progress = Client(), Progress()
@@ -146,8 +157,8 @@ def run(
         progress.end()
         for port in describe_ports(detail["ports"], detail["vm"]):
             say(f"published {port}")
-        place = prepare(client, vm["id"])
         with loan.lent(client, vm["id"]) as lent:
+            place = _settle(client, vm["id"], project, prepare, {**lent, **environment})
             return run_in_vm(
                 client,
                 vm["id"],
@@ -169,6 +180,16 @@ def run(
     finally:
         progress.end()
         _leave(client, progress, vm, remove)
+
+
+def _settle(
+    client: Client, vm: str, project: Plan, prepare: Callable[[Client, str], Place], env: dict[str, str]
+) -> Place:
+    """Bring what belongs into a new VM, and let the project set it up."""
+    project.lend(client, vm)
+    place = prepare(client, vm)
+    project.set_up(client, vm, place.workdir, env)
+    return place
 
 
 def _leave(client: Client, progress: Progress, vm: dict[str, Any] | None, remove: bool) -> None:

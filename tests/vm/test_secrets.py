@@ -34,6 +34,7 @@ def agent(banger: Home) -> Iterator[str]:
     del banger.env["SSH_AUTH_SOCK"]
     process.terminate()
     process.wait(10)
+    process.stdout.close()
     shutil.rmtree(folder)
 
 
@@ -52,7 +53,8 @@ def test_a_secret_is_a_file_in_memory_and_nowhere_else(banger: Home, vm: str) ->
     )
     script = (
         'cat "$TOKEN_FILE" "$KEPT_FILE" "$ASKED_FILE"; echo; echo "$TOKEN"; stat -f -c %T "$TOKEN_FILE";'
-        'stat -c "%a %u" /run/banger/secrets "$TOKEN_FILE"; cat /proc/[0-9]*/cmdline | grep -a -c -f "$TOKEN_FILE" || :; cat'
+        'stat -c "%a %u" /run/banger/secrets "$TOKEN_FILE";'
+        'cat /proc/[0-9]*/cmdline | grep -a -c -f "$TOKEN_FILE" || :; cat'
     )
     with banger.start("vm", "exec", *flags, vm, "--", "sh", "-c", script) as process:
         assert process.stdout is not None and process.stdin is not None

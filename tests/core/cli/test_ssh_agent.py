@@ -39,6 +39,8 @@ def agent() -> Iterator[HostAgent]:
     finally:
         process.terminate()
         process.wait(10)
+        assert process.stdout is not None
+        process.stdout.close()
         shutil.rmtree(folder)
 
 
