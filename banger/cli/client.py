@@ -41,7 +41,8 @@ class Client:
 
     def __init__(self) -> None:
         self.paths: Paths = find_paths()
-        self._noticed = False
+        self._noticed = self._warned = False
+        self._warning: str | None = None
         self._held = contextlib.ExitStack()
         self._logins: dict[str, tuple[str, str]] = {}
 
@@ -165,7 +166,10 @@ class Client:
                 hold_interrupts(True)
             with contextlib.suppress(BrokenPipeError):  # refused before all was sent: the answer is there
                 connection.sendall(head.encode() + body)
-            return self._read_answer(connection, on_event)
+            answer = self._read_answer(connection, on_event)
+            if peek is None:
+                self._warn()
+            return answer
         except (ConnectionError, EOFError) as error:
             raise DaemonError(
                 "the daemon ended while it answered", hint="what happened: banger daemon logs"
@@ -185,6 +189,7 @@ class Client:
         with connection.makefile("rb", buffering=65536) as file:
             status, headers = _read_head(file)
             self._show_notice(headers.get("banger-notice"))
+            self._warning = headers.get("banger-warning")
             lines = (
                 _chunks(file)
                 if headers.get("transfer-encoding") == "chunked"
@@ -210,6 +215,13 @@ class Client:
         if notice and not self._noticed:
             self._noticed = True
             print(f"note: {notice}", file=sys.stderr)
+
+    def _warn(self) -> None:
+        """Say what is wrong with the configuration, where the command worked all the same."""
+        if self._warning and not self._warned:
+            self._warned = True
+            print(f"warning: the configuration is not used: {self._warning}", file=sys.stderr)
+            print("hint: mend it, nothing new is made or started before; banger doctor", file=sys.stderr)
 
 
 def hold_interrupts(hold: bool) -> None:

@@ -88,6 +88,8 @@ class Settings:
     core: CoreSettings = CoreSettings()
     origins: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: What is wrong with the files: all of the above is built-in then, but for ``disabled``.
+    problem: ConfigError | None = None
 
     def origin(self, path: str) -> str:
         """Return the file that gave the value at a dotted path, or ``built-in``."""
@@ -111,6 +113,22 @@ def read_settings(files: Iterable[Path]) -> Settings:
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise ConfigError("plugins: not a table of tables", hint="write [plugins.<name>]")
     return Settings(check_model(CoreSettings, merged, "", origins), origins, tables)
+
+
+def salvage_settings(files: Iterable[Path], problem: ConfigError) -> Settings:
+    """Return what holds of files that do not hold: only which plugins are not to be loaded, as far as that can be read.
+
+    With it the daemon serves what needs no settings, such as listing, stopping and deleting VMs.
+    """
+    disabled: list[str] = []
+    for file in files:
+        try:
+            given = _read_file(file).get("disabled")
+        except ConfigError:
+            continue
+        if isinstance(given, list):
+            disabled = [name for name in given if isinstance(name, str)]
+    return Settings(CoreSettings(disabled=tuple(disabled)), problem=problem)
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -186,10 +204,14 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
 
 
 class PluginSettings:
-    """The typed settings of every plugin that declared a model."""
+    """The typed settings of every plugin that declared a model.
 
-    def __init__(self) -> None:
+    :param problem: why there are none: nobody gets any then.
+    """
+
+    def __init__(self, problem: ConfigError | None = None) -> None:
         self._models: dict[str, BaseModel] = {}
+        self._problem = problem
 
     def mount(self, plugin: str, target: str, settings: Settings) -> None:
         """Check ``[plugins.<plugin>]`` against the declared ``"module:Class"`` and freeze it.
@@ -208,10 +230,21 @@ class PluginSettings:
         return list(self._models.items())
 
     def get(self, plugin: str) -> BaseModel:
-        """Return a plugin's settings; PluginError when it declared none."""
+        """Return a plugin's settings.
+
+        :raises PluginError: it declared none.
+        :raises ConfigError: the files do not hold.
+        """
+        if self._problem is not None:
+            raise repeat_problem(self._problem)
         if plugin not in self._models:
             raise PluginError(f"plugin '{plugin}' declares no settings", plugin=plugin)
         return self._models[plugin]
+
+
+def repeat_problem(problem: ConfigError) -> ConfigError:
+    """Return a fresh error that says the same: each one raised belongs to one operation."""
+    return ConfigError(problem.message, hint=problem.hint)
 
 
 def load_model(target: str, plugin: str) -> type[BaseModel]:

@@ -86,6 +86,9 @@ async def _call(services: Services, request: Request) -> Response:
         notice = _check_fingerprint(services, request, record)
         if notice:
             headers["Banger-Notice"] = notice
+        if (problem := services.settings.problem) is not None and name != "doctor":  # which has a line on it
+            line = " ".join(problem.message.split())
+            headers["Banger-Warning"] = line.encode("ascii", "backslashreplace").decode()
         operation = _resolve(services, name)
         take_sent(request.headers.get("banger-caller"))
         take_logins(request.headers.get("banger-logins"))

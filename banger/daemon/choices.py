@@ -80,6 +80,7 @@ class Choice:
 def choose(op: OperationContext, wanted: VmChoices) -> Choice:
     """Decide and check everything a new VM needs; pull what is missing, after everything else was found good."""
     services = op.services
+    services.check_configured()
     defaults = services.settings.core.defaults
     if wanted.name is not None:
         check_vm_name(wanted.name)

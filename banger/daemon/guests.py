@@ -33,9 +33,13 @@ class Guests:
         async with self._opening.setdefault(vm_id, asyncio.Lock()):
             channel = self._channels.get(vm_id)
             if channel is None or channel.closed.done():
-                channel = await GuestChannel.connect(socket, timeout=timeout)
+                channel = await GuestChannel.connect(socket, timeout=timeout, runs=lambda: self._runs(vm_id))
                 self._channels[vm_id] = channel
             return channel
+
+    def _runs(self, vm_id: str) -> bool:
+        status = self._statuses.get(vm_id)
+        return status is None or status.runs
 
     async def describe(self, vm_id: str, socket: Path, timeout: float) -> AgentInfo | None:
         """Return what the VM's agent is; None when it does not answer in time."""

@@ -97,6 +97,7 @@ def _new_id(others: list[Vm]) -> str:
 def start_vm(op: OperationContext, vm_id: str, *, first: bool = False) -> Vm:
     """Start a VM under its lock; on failure it is left in state error with nothing held."""
     services = op.services
+    services.check_configured()
     failure: BaseException | None = None
     with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
         vm = _begin_start(services, vm_id)

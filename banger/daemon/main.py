@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from banger.build import version_line
 from banger.config.fingerprint import fingerprint
 from banger.config.paths import Paths, find_paths, make_directories, make_private
-from banger.config.settings import PluginSettings, Settings, read_settings
+from banger.config.settings import PluginSettings, Settings, read_settings, salvage_settings
 from banger.daemon.context import current_op
 from banger.errors import BangerError, ConfigError, DaemonError, PluginError
 from banger.host.process import close_inherited
@@ -152,9 +152,12 @@ def bind_socket(path: Path) -> socket.socket:
 
 def load_plugins(settings: Settings) -> Plugins:
     """Load every installed plugin that is not disabled; ``BANGER_PLUGINS=builtin`` leaves third parties out."""
-    plugins = Plugins()
+    plugins, found = Plugins(), find_plugins()
     third_parties = os.environ.get("BANGER_PLUGINS") != "builtin"
-    plugins.load(find_plugins(), disabled=settings.core.disabled, third_parties=third_parties)
+    disabled = set(settings.core.disabled)
+    if settings.problem is not None:  # which may be that one of them is not installed
+        disabled &= {point.name for point in found} - {"core"}
+    plugins.load(found, disabled=disabled, third_parties=third_parties)
     if "core" not in plugins.loaded:
         failed = plugins.failed.get("core")
         reason = failed.reason if failed else "its entry point is not installed"
@@ -169,9 +172,9 @@ def mount_settings(plugins: Plugins, settings: Settings) -> PluginSettings:
 
     :raises ConfigError: what the user wrote does not fit, or names a plugin that is not installed.
     """
-    mounted = PluginSettings()
+    mounted = PluginSettings(settings.problem)
     for name, target in plugins.declared("settings"):
-        if name not in plugins.loaded:
+        if name not in plugins.loaded or settings.problem is not None:
             continue
         try:
             mounted.mount(name, target, settings)
@@ -218,6 +221,19 @@ def make_services(paths: Paths, settings: Settings, plugins: Plugins, mark: str)
     return services
 
 
+def _configure(paths: Paths, mark: str) -> Services:
+    """Build the daemon's parts as the files say; where they do not hold, those that work without."""
+    try:
+        settings = read_settings(paths.config)
+        services = make_services(paths, settings, load_plugins(settings), mark)
+    except ConfigError as problem:
+        log.error("the configuration cannot be used: %s", problem.message)
+        settings = salvage_settings(paths.config, problem)
+        services = make_services(paths, settings, load_plugins(settings), mark)
+    logging.getLogger().setLevel(settings.core.log_level.upper())
+    return services
+
+
 async def _serve(paths: Paths) -> None:
     from banger.daemon.app import make_app
     from banger.daemon.console import bound_consoles
@@ -226,10 +242,8 @@ async def _serve(paths: Paths) -> None:
     from banger.daemon.wake import watch_clock
 
     mark = fingerprint(paths.config)
-    settings = read_settings(paths.config)
-    logging.getLogger().setLevel(settings.core.log_level.upper())
-    plugins = load_plugins(settings)
-    services = make_services(paths, settings, plugins, mark)
+    services = _configure(paths, mark)
+    plugins = services.plugins
     write_commands(services)
     for failed in plugins.failed.values():
         log.error("plugin %s is left out: %s\n%s", failed.found.name, failed.reason, failed.trace)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from banger.config.paths import Paths
-from banger.config.settings import PluginSettings, Settings
+from banger.config.settings import PluginSettings, Settings, repeat_problem
 from banger.daemon.context import OperationTable
 from banger.daemon.declared import check_declared, check_offer, check_schemas
 from banger.daemon.locks import Locks
@@ -188,6 +188,14 @@ class Services:
     starting: dict[str, threading.Event] = field(default_factory=dict)
     #: Set to end the daemon.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def check_configured(self) -> None:
+        """Refuse what depends on settings: called before anything new is made or started.
+
+        :raises ConfigError: the configuration does not hold.
+        """
+        if self.settings.problem is not None:
+            raise repeat_problem(self.settings.problem)
 
     def __post_init__(self) -> None:
         self.commands = HostCommands(self.paths.journal)

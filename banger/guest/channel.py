@@ -6,11 +6,13 @@ import asyncio
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from banger.errors import GuestError
 from banger.guest import wire
+from banger.guest.pulse import watch_pulse
 from banger.guest.stream import GuestRefusal, GuestStream, SessionEnded
 from banger.guest.wire import Frame
 
@@ -54,14 +56,22 @@ class GuestChannel:
         self._parser = wire.Parser()
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pump: asyncio.Task[None] | None = None
+        self._pulse: asyncio.Task[None] | None = None
+        self._pinged: GuestStream | None = None
+        self.received = 0
         self._written = self._taken = 0
         self._taken_at = 0.0
         self.info = AgentInfo("", "", "", "")
         self.closed: asyncio.Future[GuestError] = asyncio.get_running_loop().create_future()
 
     @classmethod
-    async def connect(cls, path: str | os.PathLike[str], *, timeout: float) -> GuestChannel:
-        """Connect to the VMM's socket and greet the agent, retrying until ``timeout`` seconds have passed."""
+    async def connect(
+        cls, path: str | os.PathLike[str], *, timeout: float, runs: Callable[[], bool] = lambda: True
+    ) -> GuestChannel:
+        """Connect to the VMM's socket and greet the agent, retrying until ``timeout`` seconds have passed.
+
+        :param runs: whether the guest's processors go: one that is paused may be silent for as long as it likes.
+        """
         waiting = f"the socket {os.fspath(path)}"
         channel: GuestChannel | None = None
         try:
@@ -70,6 +80,7 @@ class GuestChannel:
                 channel = cls(reader, writer)
                 waiting = "the guest agent's answer to HELLO"
                 await channel._greet()
+                channel._pulse = asyncio.get_running_loop().create_task(watch_pulse(channel, runs))
         except TimeoutError:
             if channel:
                 channel._abort()
@@ -115,6 +126,7 @@ class GuestChannel:
             data = rest
             while True:
                 for frame in self._parser.feed(data):
+                    self.received += 1
                     self._dispatch(frame)
                 data = await self._reader.read(_READ)
                 if not data:
@@ -127,7 +139,23 @@ class GuestChannel:
             pass
         self._lose(reason)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a stream is open, but that of a sign of life."""
+        return any(stream is not self._pinged for stream in self._streams.values())
+
+    def ping(self) -> None:
+        """Ask for a sign of life, whose coming counts and whose words do not."""
+        if self._pinged is None or self._pinged.id not in self._streams:
+            self._pinged = self._start("health", {})
+
+    def lose(self, reason: GuestError) -> None:
+        """Give the channel up; every stream fails with the reason."""
+        self._lose(reason)
+
     def _lose(self, reason: GuestError) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
         self._writer.transport.abort()
         for stream in list(self._streams.values()):
             stream._fail(reason)

@@ -64,6 +64,7 @@ def list_offered(op: OperationContext, _: Nothing) -> Offered:
 def show(op: OperationContext, params: ConfigParams) -> ConfigReport:
     """Report every setting and where it came from."""
     services = op.services
+    services.check_configured()
     report = Report(services.settings, services.plugin_settings, params.environment)
     return ConfigReport(
         settings=tuple(report.settings()), files=tuple(str(file) for file in services.paths.config)
@@ -72,6 +73,7 @@ def show(op: OperationContext, params: ConfigParams) -> ConfigReport:
 
 def schema(op: OperationContext, _: Nothing) -> ConfigSchema:
     """Return the schema of the configuration file with the plugins that are loaded."""
+    op.services.check_configured()
     models = {name: type(model) for name, model in op.services.plugin_settings.items()}
     return ConfigSchema(document=make_schema(models))
 

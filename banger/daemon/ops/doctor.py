@@ -53,10 +53,24 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
     for registry in (registries.vmms, registries.networks, registries.capabilities):
         for owned in registry.owned():
             found += [(owned.plugin, check) for check in owned.value.checks]
-    lines = [_defaults_line(op), *_plugin_lines(op), *_service_lines(op), *_agent_lines(op)]
+    lines = [_config_line(op), *_plugin_lines(op), *_service_lines(op), *_agent_lines(op)]
     lines += _orphan_lines(op)
     lines += [CheckLine(**asdict(finding)) for finding in run_checks(op.services.commands, found)]
     return Diagnosis(checks=tuple(lines), ok=all(line.status is not CheckStatus.FAIL for line in lines))
+
+
+def _config_line(op: OperationContext) -> CheckLine:
+    """Say what is wrong with the configuration, or what it comes to."""
+    problem = op.services.settings.problem
+    if problem is None:
+        return _defaults_line(op)
+    return CheckLine(
+        name="configuration",
+        status=CheckStatus.FAIL,
+        detail=problem.message,
+        hint=problem.hint,
+        plugin="core",
+    )
 
 
 def _defaults_line(op: OperationContext) -> CheckLine:

@@ -51,6 +51,7 @@ class VmWaitParams(VmParams):
 def restart(op: OperationContext, params: VmRestartParams) -> VmDetail:
     """Stop a VM through its init and start it again; one that is down is just started."""
     vm = resolve_vm(op.services, params.vm)
+    op.services.check_configured()
     stop_vm(op, vm.id, timeout=params.timeout)
     op.check_cancelled()
     return detail(op, wait_system(op, start_vm(op, vm.id), params.wait))

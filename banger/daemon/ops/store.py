@@ -87,11 +87,13 @@ def _kernel(op: OperationContext, name: str) -> Kernel:
 
 def pull_image(op: OperationContext, params: PullParams) -> ImageDetail:
     """Pull an image."""
+    op.services.check_configured()
     return _image_detail(op, Catalogue(op).pull_image(params.reference, params.name))
 
 
 def pull_kernel(op: OperationContext, params: PullParams) -> KernelDetail:
     """Pull a kernel."""
+    op.services.check_configured()
     return _kernel_detail(op, Catalogue(op).pull_kernel(params.reference, params.name))
 
 

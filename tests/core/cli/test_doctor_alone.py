@@ -1,4 +1,4 @@
-"""Doctor without a daemon: a broken configuration or database is when it is asked."""
+"""Doctor where the configuration does not hold, or not even a daemon can start: that is when it is asked."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def test_doctor_looks_at_the_host_when_no_daemon_can_start(banger_dirs: BangerDi
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     answer = json.loads(done.stdout)
     lines = {line["name"]: line for line in answer["checks"]}
-    assert not answer["ok"] and lines["daemon"]["status"] == "FAIL"
-    assert ("nonsense" if broken == "configuration" else "too long") in lines["daemon"]["detail"]
+    name, detail = ("configuration", "nonsense") if broken == "configuration" else ("daemon", "too long")
+    assert not answer["ok"] and lines[name]["status"] == "FAIL"
+    assert detail in lines[name]["detail"]
     assert lines["machine"]["status"] == "PASS" and lines["disk tools"]["detail"]

@@ -184,8 +184,10 @@ FILES = [
 @pytest.mark.parametrize(("text", "message", "hint"), FILES, ids=[row[0].replace("\n", " ") for row in FILES])
 def test_wrong_file_and_hint(banger_dirs: BangerDirs, text: str, message: str, hint: str) -> None:
     banger_dirs.write_config(text)
-    check_refusal(banger("vm", "list"), 1, message, hint or "hint")
-    assert not (banger_dirs.state / "s" / "bangerd.sock").exists()
+    check_refusal(banger("vm", "create"), 1, message, hint or "hint")
+    listed = banger("vm", "list", "-q")
+    assert (listed.returncode, listed.stdout) == (0, "")
+    assert listed.stderr.startswith("warning: the configuration is not used: ") and message in listed.stderr
 
 
 VARIABLES = [

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,11 @@ import pytest
 from banger.cli.client import Client
 from banger.config.paths import Paths, find_paths, make_private
 from banger.daemon.main import bind_socket
-from banger.errors import DaemonError
+from banger.errors import ConfigError, DaemonError
+from banger.model.vm import VmState
+from banger.store.database import Database
 from banger.testing.pytest_plugin import BangerDirs
+from banger.testing.samples import sample_image, sample_kernel, sample_vm
 
 
 @pytest.fixture
@@ -158,14 +162,42 @@ def test_daemon_started_by_a_call_is_a_session_of_its_own_at_the_root(daemons: D
     Client().wait_gone()
 
 
-def test_wrong_configuration_is_said_by_the_daemon_and_by_the_call_that_started_it(
-    banger_dirs: BangerDirs, daemons: Daemons
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[defaults]\nvcpus = 2\n", "unknown key defaults.vcpus"),
+        ("[plugins.net-user]\nrestrict = 7\n", "plugins.net-user.restrict"),
+        ("vcpu = = 2\n", "is not TOML"),
+        ('disabled = ["net-usr", "dns"]\n', "disabled names the plugin 'net-usr'"),
+    ],
+)
+def test_wrong_configuration_keeps_nobody_from_what_needs_none(
+    banger_dirs: BangerDirs, capsys: pytest.CaptureFixture[str], text: str, message: str
 ) -> None:
-    banger_dirs.write_config("[defaults]\nvcpus = 2\n")
-    assert f"{banger_dirs.config}:2: unknown key defaults.vcpus" in daemons.refused()
-    with pytest.raises(DaemonError, match="unknown key defaults.vcpus") as caught:
-        Client().call("vm.list")
-    assert caught.value.hint == "did you mean 'vcpu'?"
+    client = Client()
+    client.call("vm.list")
+    vm = sample_vm().model_copy(update={"state": VmState.STOPPED})
+    with closing(Database(client.paths.database)) as database:
+        database.add_image(sample_image())
+        database.add_kernel(sample_kernel())
+        database.add_vm(vm)
+    banger_dirs.write_config(text)
+    client = Client()
+    assert [found["name"] for found in client.call("vm.list")["vms"]] == [vm.name]
+    said = capsys.readouterr().err
+    assert said.startswith("warning: the configuration is not used: ") and message in said
+    for name, params in (("vm.create", {}), ("vm.start", {"vm": vm.name}), ("config.show", {})):
+        with pytest.raises(ConfigError) as caught:
+            client.call(name, params)
+        assert message in caught.value.message and caught.value.hint
+    (line,) = [line for line in client.call("doctor")["checks"] if line["name"] == "configuration"]
+    assert line["status"] == "FAIL" and message in line["detail"]
+    assert client.call("vm.show", {"vm": vm.name})["vm"]["state"] == "stopped"
+    client.call("vm.stop", {"vm": vm.name})
+    client.call("vm.delete", {"vm": vm.name})
+    assert capsys.readouterr().err == ""  # it is said once
+    banger_dirs.write_config("")
+    assert Client().call("config.show")["settings"]
 
 
 def test_newer_database_is_refused(daemons: Daemons) -> None:

@@ -138,7 +138,7 @@ def test_pipes_where_files_should_be_hold_nobody_up(paths: Paths, banger_dirs: B
     errors.unlink()
     banger_dirs.config.parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(banger_dirs.config)
-    done = banger("vm", "list", timeout=15)
+    done = banger("vm", "create", timeout=15)
     assert done.returncode == 1 and "is a pipe, not a file" in done.stderr
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from banger.daemon.guests import Guests
 from banger.errors import GuestError
-from banger.guest import wire
+from banger.guest import pulse, wire
 from banger.guest.channel import GuestChannel, GuestRefusal, SessionEnded
 from banger.guest.wire import Frame
 
@@ -337,3 +337,79 @@ async def test_a_refusal_without_words_still_says_something(guest: FakeGuest, co
     writer.write(wire.encode(Frame(wire.ERROR, opened.stream, 0, b'{"code":7,"message":null}')))
     with pytest.raises(GuestRefusal, match="failed"):
         await asking
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pulse be felt often."""
+    monkeypatch.setattr(pulse, "INTERVAL", 0.01)
+
+
+async def test_an_agent_that_has_gone_ends_what_waits_for_it(
+    guest: FakeGuest, connect: Connect, quick: None
+) -> None:
+    """Its port stays open: only that it does not answer says so."""
+    channel, writer = await connect()
+    stream = await accepted(guest, channel, writer)
+    with pytest.raises(GuestError, match="agent has not answered") as caught:
+        await stream.read_frame()
+    assert caught.value.hint and "banger vm restart" in caught.value.hint
+    assert (await guest.frames.get()).json() == {"op": "health"}
+    assert guest.frames.empty()
+    assert (await channel.closed) is caught.value
+
+
+async def test_a_guest_that_answers_is_left_alone(guest: FakeGuest, connect: Connect, quick: None) -> None:
+    channel, writer = await connect()
+    stream = await accepted(guest, channel, writer)
+    for _ in range(3):
+        asked = await guest.frames.get()
+        assert asked.json() == {"op": "health"}
+        writer.write(wire.encode(Frame(wire.RESULT, asked.stream, 0, b"{}")))
+    writer.write(wire.encode(Frame(wire.EXIT, stream.id, 0, b'{"code": 0}')))
+    assert (await stream.read_frame()).type == wire.EXIT
+
+
+async def test_a_paused_guest_may_be_silent(guest: FakeGuest, tmp_path: Path, quick: None) -> None:
+    looks, paused = 0, True
+
+    def runs() -> bool:
+        nonlocal looks
+        looks += 1
+        return not paused
+
+    server = await asyncio.start_unix_server(guest.serve, tmp_path / "paused.sock")
+    channel = await GuestChannel.connect(tmp_path / "paused.sock", timeout=5, runs=runs)
+    stream = await accepted(guest, channel, await guest.connected.get())
+    while looks < 3 * pulse.LIMIT:
+        await asyncio.sleep(0.01)
+    assert not channel.closed.done() and guest.frames.empty()
+    paused = False
+    with pytest.raises(GuestError, match="agent has not answered"):
+        await stream.read_frame()
+    server.close()
+    await asyncio.sleep(0.02)
+
+
+async def test_nobody_is_asked_while_nobody_waits(quick: None) -> None:
+    class Enough(Exception):
+        pass
+
+    class Idle:
+        received = looks = 0
+
+        @property
+        def awaited(self) -> bool:
+            self.looks += 1
+            if self.looks > 3 * pulse.LIMIT:
+                raise Enough
+            return False
+
+        def ping(self) -> None:
+            raise AssertionError("nobody waits")
+
+        def lose(self, reason: GuestError) -> None:
+            raise AssertionError("nobody waits")
+
+    with pytest.raises(Enough):
+        await pulse.watch_pulse(Idle(), lambda: True)
