@@ -62,6 +62,12 @@ def store() -> TrustStore:
     return TrustStore(find_paths().state / "trust.json")
 
 
+def _shown(path: str) -> str:
+    """Return a path as short as it can be from here, fit to be shown."""
+    relative = os.path.relpath(path)
+    return clean_text(path if relative.startswith("../") else relative, 500)
+
+
 def check_trust(file: ProjectFile) -> None:
     """Let a file pass that reaches nothing, or that was trusted as it is; ask where somebody can answer.
 
@@ -71,7 +77,7 @@ def check_trust(file: ProjectFile) -> None:
     known = store().read().get(file.path)
     if not lines or known == file.digest:
         return
-    shown = clean_text(file.path, 500)
+    shown = _shown(file.path)
     changed = known is not None
     say(f"{shown} {'has changed since it was trusted, and ' if changed else ''}reaches out of the VM:")
     for line in lines:
@@ -118,7 +124,7 @@ def trust(path: str | None, listing: bool, remove: bool, as_json: bool) -> None:
         return
     for line in lines:
         print(line)
-    print(f"{clean_text(file.path, 500)} trusted{'' if lines else ', although it needs none'}")
+    print(f"{_shown(file.path)} trusted{'' if lines else ', although it needs none'}")
 
 
 def _list(as_json: bool) -> None:
@@ -143,4 +149,4 @@ def _remove(path: str) -> None:
     if found is None:
         raise NotFoundError(f"'{clean_text(path, 200)}' was not trusted", hint="what is: banger trust --list")
     store().set(found, None)
-    print(f"{clean_text(found, 500)} not trusted any more")
+    print(f"{_shown(found)} not trusted any more")
