@@ -119,17 +119,7 @@ def run(
       banger vm run --rm --wait system -- ./needs-services.sh
       banger vm run -d -p 8080             a VM in the background
     """
-    if detach and (remove or command):
-        raise click.UsageError("--detach goes with neither --rm nor a command")
-    if as_json and not detach:
-        raise UsageError(
-            "--json goes with --detach: what a command prints is its own",
-            hint="banger vm run --detach --json, or banger vm create --json",
-        )
-    if detach and ssh_agent:
-        raise UsageError(
-            "--ssh-agent lasts as long as what runs", hint="banger vm exec --ssh-agent VM -- COMMAND, later"
-        )
+    _check_flags(detach, remove or bool(command), as_json, ssh_agent)
     environment, character = collect_environment(env, env_file), check_escape(escape)
     project = plan_project(choices)
     environment = {**project.env, **environment}
@@ -180,6 +170,21 @@ def run(
     finally:
         progress.end()
         _leave(client, progress, vm, remove)
+
+
+def _check_flags(detach: bool, ends: bool, as_json: bool, ssh_agent: bool) -> None:
+    """Refuse what does not go together. :param ends: the run has an end: a command, or ``--rm``."""
+    if detach and ends:
+        raise click.UsageError("--detach goes with neither --rm nor a command")
+    if as_json and not detach:
+        raise UsageError(
+            "--json goes with --detach: what a command prints is its own",
+            hint="banger vm run --detach --json, or banger vm create --json",
+        )
+    if detach and ssh_agent:
+        raise UsageError(
+            "--ssh-agent lasts as long as what runs", hint="banger vm exec --ssh-agent VM -- COMMAND, later"
+        )
 
 
 def _settle(
