@@ -63,9 +63,34 @@ def _parse(text: str) -> _Place:
 
 def _hint(error: OSError, path: str) -> str:
     directory = os.path.dirname(path) or "."
+    if error.errno == errno.ELOOP:
+        return _advise("", error.strerror or "")
     return (
         f"what is there: ls {_shown(directory)}" if error.errno == errno.ENOENT else f"ls -ld {_shown(path)}"
     )
+
+
+#: How what the guest complains of begins.
+_THERE = "in the guest: "
+
+
+def _advise(vm: str, why: str, *, others: bool = False) -> str:
+    """Return what to do about what could not be copied.
+
+    :param why: the last reason that was given.
+    :param others: other files may have been copied.
+    """
+    if any(os.strerror(number) in why for number in (errno.ENOSPC, errno.EDQUOT)):
+        if not why.startswith(_THERE):
+            return "what is full: df -h"
+        return (
+            f"what is full: banger vm exec {vm} -- df -h; a larger /root: banger vm set {vm} --disk-size 16G"
+        )
+    if os.strerror(errno.ELOOP) in why:
+        return "that link leads back to itself: name what it should lead to"
+    if others:
+        return "all else was copied"
+    return f"what is there: banger vm exec {vm} -- ls -la DIRECTORY"
 
 
 class Copy:
@@ -78,6 +103,7 @@ class Copy:
         self._user = user
         self._progress = Progress(quiet=quiet)
         self._failed = False
+        self._why = ""
 
     def send(self, source: str, target: _Place) -> int:
         """Copy from this host into a VM; return the exit status."""
@@ -134,7 +160,8 @@ class Copy:
             with closing(open_stream(answer["socket"], answer["token"])) as connection:
                 transfer = Transfer(connection, self._progress, self._complain_guest)
                 status = int(work(transfer))
-        except RefusedCopyError:
+        except RefusedCopyError as error:
+            error.hint = _advise(answer["vm"], error.message)
             raise
         except GuestError as error:
             raise explain_loss(self._client, answer["vm"], error) from error
@@ -142,15 +169,17 @@ class Copy:
             self._progress.end()
         if status not in (0, 1):
             raise GuestError("the copy was cut off in the guest", hint=f"banger vm logs {answer['vm']}")
+        if self._failed:
+            print(f"hint: {_advise(answer['vm'], self._why, others=True)}", file=sys.stderr)
         return 1 if self._failed else status
 
     def _complain(self, path: str, why: str) -> None:
-        self._failed = True
+        self._failed, self._why = True, why
         self._progress.end()
         print(f"banger: {_shown(path)}: {why}", file=sys.stderr)
 
     def _complain_guest(self, line: str) -> None:
-        self._failed = True
+        self._failed, self._why = True, f"{_THERE}{line}"
         self._progress.end()
         print(f"banger: in the guest: {line}", file=sys.stderr)
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from banger.cli.escape import Escape, SessionLeft
-from banger.errors import GuestError, NotFoundError
+from banger.errors import DaemonError, GuestError, NotFoundError
 from banger.guest import wire
 
 #: The client's stream id (banger.daemon.streams).
@@ -315,6 +315,10 @@ def has_terminal() -> bool:
 def open_stream(path: str, token: str) -> socket.socket:
     """Connect to ``stream.sock`` and hand the token over."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.connect(path)
-    connection.sendall(f"BANGER/1 {token}\n".encode())
+    try:
+        connection.connect(path)
+        connection.sendall(f"BANGER/1 {token}\n".encode())
+    except OSError as error:
+        connection.close()
+        raise DaemonError("the daemon ended meanwhile", hint="run the command again") from error
     return connection

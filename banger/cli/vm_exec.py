@@ -15,6 +15,11 @@ from banger.errors import BangerError, GuestError, UsageError
 
 F = Callable[..., Any]
 
+#: By the exit status of a command that could not be run.
+_REMEDIES = {
+    127: "it is not in the guest, or not in its PATH: install it there, or name its path",
+    126: "make it executable (chmod +x), or name the program that reads it: -- sh FILE",
+}
 #: Seconds that a VM whose stream broke gets to show what became of it.
 _SETTLE = 3.0
 
@@ -178,6 +183,7 @@ def run_in_vm(
                 import shlex
 
                 error.hint = f"that is one word; a shell takes lines: -- sh -c {shlex.quote(command[0])}"
+            error.hint = error.hint or _REMEDIES.get(error.status_code)
             show_error(error)
             return error.status_code
         except Refusal as error:
@@ -186,6 +192,9 @@ def run_in_vm(
                 error.hint = f"who there is: banger vm exec {answer['vm']} -- getent passwd"
             elif error.code == "cwd":
                 error.hint = f"make it first: banger vm exec {answer['vm']} -- mkdir -p DIRECTORY"
+            elif error.code == "limit":
+                error.hint = f"let some of what runs in '{answer['vm']}' end first"
+            error.hint = error.hint or f"how it is: banger vm health {answer['vm']}"
             raise
         except GuestError as error:
             raise explain_loss(client, answer["vm"], error) from error
@@ -193,6 +202,7 @@ def run_in_vm(
 
 def explain_loss(client: Client, vm: str, error: GuestError) -> BangerError:
     """Return what became of a VM whose stream broke: it was stopped or deleted, or it is none of that."""
+    error.hint = error.hint or f"how it is: banger vm health {vm}; its console: banger vm logs {vm}"
     deadline = time.monotonic() + _SETTLE
     while time.monotonic() < deadline:
         try:

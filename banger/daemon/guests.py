@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from banger.errors import GuestError
@@ -15,6 +15,9 @@ from banger.guest.channel import AgentInfo, GuestChannel, GuestRefusal, GuestStr
 from banger.model.vmm import VmmStatus
 
 T = TypeVar("T")
+
+#: Bytes kept of what a command says on its standard error.
+_SAID = 4096
 
 
 class Guests:
@@ -168,6 +171,31 @@ class LoopGuest:
         lines = [wire.clean_text(line, 300) for line in said.decode(errors="replace").splitlines()[:20]]
         return lines or ([] if code == 0 else ["the copy was cut off"])
 
+    def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 30) -> tuple[int, str]:
+        ran: tuple[int, str] = self._wait(
+            self._run(argv, input), timeout, f"the end of {PurePath(argv[0]).name} in the guest"
+        )
+        return ran
+
+    async def _run(self, argv: Sequence[str], input: bytes) -> tuple[int, str]:
+        stream = await self._guests.open(self._vm_id, self._socket, "exec", argv=list(argv), user="root")
+        feeding = asyncio.create_task(_feed(stream, input))
+        said = b""
+        try:
+            while True:
+                frame = await stream.read_frame()
+                if frame.type == wire.DATA:
+                    said = (said + frame.payload if frame.flags == wire.STDERR else said)[-_SAID:]
+                    await stream.grant(frame)
+                elif frame.type == wire.EXIT:
+                    return _status(frame.json()), _last_line(said)
+                elif frame.type == wire.ERROR:
+                    raise GuestRefusal.from_frame(frame)
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+            await stream.close()
+
     def _wait(self, work: Any, timeout: float, what: str) -> Any:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         deadline = time.monotonic() + timeout
@@ -183,3 +211,21 @@ class LoopGuest:
             raise GuestError(f"{what} did not come within {timeout:.0f} s")
         finally:
             future.cancel()
+
+
+async def _feed(stream: GuestStream, data: bytes) -> None:
+    await stream.send_data(data)
+    await stream.send_eof()
+
+
+def _status(end: dict[str, Any]) -> int:
+    """Return an exit status as a shell would have it; the guest may send anything."""
+    code, signal = end.get("code"), end.get("signal")
+    if isinstance(code, int):
+        return code & 255
+    return 128 + (signal & 127) if isinstance(signal, int) else 255
+
+
+def _last_line(said: bytes) -> str:
+    lines = said.decode(errors="replace").strip().splitlines()
+    return wire.clean_text(lines[-1], 300) if lines else ""

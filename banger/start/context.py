@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -76,6 +76,14 @@ class GuestHandle(Protocol):
         """Put files below a directory, no link followed; what the guest says went wrong, a line each.
 
         :param records: as ``tree-write`` takes them.
+        """
+
+    def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 30) -> tuple[int, str]:
+        """Run a command as root and wait for its end.
+
+        :param input: its standard input.
+        :returns: its exit status, 128 and more for a signal, and the last line of its standard error, cleaned.
+        :raises GuestError: it could not be started, did not end in time (it is ended then), or the guest was lost.
         """
 
 

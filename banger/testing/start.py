@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,8 @@ class FakeGuest:
         #: Path -> when a file was last written; what a copy into the guest complains of.
         self.modified: dict[str, int] = {}
         self.complaints: list[str] = []
+        #: What commands end with.
+        self.ended: tuple[int, str] = (0, "")
 
     def connect(self, timeout: float) -> None:
         self.requests.append(("connect", {}))
@@ -57,6 +59,10 @@ class FakeGuest:
     def write_tree(self, directory: str, records: bytes, timeout: float) -> list[str]:
         self.requests.append(("write_tree", {"directory": directory, "records": records}))
         return self.complaints
+
+    def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 30) -> tuple[int, str]:
+        self.requests.append(("exec", {"argv": list(argv), "input": input}))
+        return self.ended
 
 
 class FakeStart:
