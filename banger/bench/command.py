@@ -9,21 +9,43 @@ import click
 from banger.bench.measure import Figure, Target
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="boots of each kind")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-def bench(runs: int, as_json: bool) -> None:
+@click.pass_context
+def bench(ctx: click.Context, runs: int, as_json: bool) -> None:
     """Measure banger against a bare QEMU and a bare interpreter in the same run.
 
     Ratios of medians: they hold on slow machines too. A target that is missed is shown, it is no failure. The
     daemon is restarted while this runs; VMs of yours go on.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from banger.bench.figures import measure_boot, measure_rest, measure_start
     from banger.cli.client import Client
-    from banger.cli.output import print_json
 
     client = Client()
-    targets = [*measure_start(runs), *measure_boot(client, runs), *measure_rest(client)]
+    _show([*measure_start(runs), *measure_boot(client, runs), *measure_rest(client)], as_json)
+
+
+@bench.command()
+@click.option("--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="pulls of each kind")
+@click.option("--size", type=click.IntRange(1, 8192), default=300, show_default=True, help="MiB of the image")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def image(runs: int, size: int, as_json: bool) -> None:
+    """Measure a pull of a container image against skopeo, umoci and mkfs.ext4.
+
+    Makes an image of five layers and puts it into a registry on a loopback port. Needs docker-registry, skopeo and
+    umoci. Your images, your cache and your daemon are left alone.
+    """
+    from banger.bench.images import measure_pulls
+
+    _show(measure_pulls(runs, size), as_json)
+
+
+def _show(targets: list[Target], as_json: bool) -> None:
+    from banger.cli.output import print_json
+
     if as_json:
         print_json([_as_dict(target) for target in targets])
     else:

@@ -51,10 +51,11 @@ class Target:
         return self.ratio <= self.wanted
 
 
-def run_timed(argv: Sequence[str], variables: Mapping[str, str] | None = None) -> float:
+def run_timed(argv: Sequence[str], variables: Mapping[str, str] | None = None, limit: float = LIMIT) -> float:
     """Run a command to its end and return the seconds it took.
 
     :param variables: what its environment has besides ours.
+    :param limit: seconds that it gets.
     :raises HostError: it failed, or did not end.
     """
     began = time.monotonic()
@@ -63,7 +64,7 @@ def run_timed(argv: Sequence[str], variables: Mapping[str, str] | None = None) -
             argv,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=LIMIT,
+            timeout=limit,
             check=False,
             env={**os.environ, **(variables or {})},
         )

@@ -180,6 +180,7 @@ def show(vm: str, as_json: bool) -> None:
             ("last error", record["last_error"] or ""),
             ("image", f"{record['image_name']} ({record['image'][:19]})"),
             ("kernel", f"{record['kernel_name']} ({record['kernel'][:19]})"),
+            ("init", "" if spec["init"] == "image" else spec["init"]),
             ("vcpu", str(spec["vcpu"])),
             ("memory", f"{spec['memory_mib']} MiB"),
             ("disk", f"{format_mib(spec['disk_mib'])} work, {format_mib(spec['overlay_mib'])} root (qcow2)"),

@@ -46,6 +46,12 @@ def size_options(command: F) -> F:
         click.option(
             "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", envvar="BANGER_ACCEL"
         ),
+        click.option(
+            "--init",
+            type=click.Choice(["image", "agent", "provisioned"]),
+            envvar="BANGER_INIT",
+            help="the image's own init, if any; the guest agent; or one that is installed first [image]",
+        ),
         click.option("--net", "network", envvar="BANGER_NET", help="network mode"),
         click.option(
             "--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"

@@ -20,7 +20,7 @@ from banger.model.name import check_vm_name, unknown_hint
 from banger.model.network import NetworkMode
 from banger.model.size import format_mib, parse_size
 from banger.model.validation import describe_refusal
-from banger.model.vm import PublishedPort, VmSpec
+from banger.model.vm import Init, PublishedPort, VmSpec
 from banger.model.vmm import Vmm
 
 #: The least memory that a distribution boots in, and what a work disk and a root disk need, MiB.
@@ -64,6 +64,7 @@ class VmChoices(Sizes):
     with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
     without: tuple[str, ...] = Field(default=(), max_length=64)
     auth: tuple[str, ...] = Field(default=(), max_length=64)
+    init: Init = "image"
     nat: bool = Field(default=False, description="a way out: the capability nat, or a network that has one")
 
 
@@ -146,6 +147,7 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
         capabilities=_choose_capabilities(services, _with_nat(services, wanted, network)),
         publish=parse_published(wanted.publish),
         auth=choose_auth(services, wanted.auth),
+        init=wanted.init,
     )
     return spec, notices
 

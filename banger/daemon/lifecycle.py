@@ -95,6 +95,17 @@ def _new_id(others: list[Vm]) -> str:
 
 
 def start_vm(op: OperationContext, vm_id: str, *, first: bool = False) -> Vm:
+    """Start a VM; one that is to be provisioned is, before its first start. On failure nothing is held."""
+    vm = current_vm(op.services, vm_id)
+    if vm.spec.init == "provisioned" and not vm.provisioned:
+        from banger.daemon.provision import provision_vm
+
+        provision_vm(op, vm, first=first)
+        first = False
+    return start_once(op, vm_id, first=first)
+
+
+def start_once(op: OperationContext, vm_id: str, *, first: bool = False) -> Vm:
     """Start a VM under its lock; on failure it is left in state error with nothing held."""
     services = op.services
     services.check_configured()

@@ -268,7 +268,7 @@ class Catalogue:
         (target / "manifest.json").write_text(record.model_dump_json(indent=1))
         make_private(directory.parent)
         database = self._services.database
-        os.sync()
+        sync_tree(target)
         with self._services.locks.hold("publish", cancelled=self._op.cancelled):
             known: list[Image | Kernel] = [*database.images(), *database.kernels()]
             for other in known:
@@ -277,6 +277,7 @@ class Catalogue:
             if directory.exists():
                 remove_tree(directory)
             target.rename(directory)
+            sync_tree(directory.parent, files=False)
             try:
                 if isinstance(record, Image):
                     database.add_image(record)
@@ -376,6 +377,27 @@ def remove_tree(directory: Path) -> None:
             if not os.path.islink(inner):
                 os.chmod(inner, 0o700)
     shutil.rmtree(directory, onerror=lambda f, p, info: failed(f, p, info[1]))
+
+
+def sync_tree(directory: Path, *, files: bool = True) -> None:
+    """Write a directory of ours out, with all that is in it: not, as sync(2) would, what others wrote meanwhile.
+
+    :param files: False for the names in the directory itself only.
+    """
+    names = [directory]
+    if files:
+        for parent, folders, inner in os.walk(directory):
+            names += [Path(parent, name) for name in (*folders, *inner)]
+    try:
+        for name in names:
+            if not name.is_symlink() and (name.is_dir() or name.is_file()):
+                descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+    except PermissionError:  # ours, and of a mode that keeps even us out
+        os.sync()
 
 
 def _check_inside(staging: Path, path: Path, kind: type[ImageError | KernelError]) -> None:

@@ -34,6 +34,7 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "resize2fs": "e2fsprogs",
     "systemctl": "systemd",
+    "tune2fs": "e2fsprogs",
     "unshare": "util-linux",
 }
 

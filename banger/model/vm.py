@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +29,11 @@ class PublishedPort(BaseModel):
     host: int = Field(ge=1, le=65535)
 
 
+#: Which init: the image's own, or the agent where it has none; always the agent; one that its distribution's package
+#: manager installs, with sshd, when the VM starts for the first time.
+Init = Literal["image", "agent", "provisioned"]
+
+
 class VmSpec(BaseModel):
     """What was asked for, every default filled in. Sizes are MiB."""
 
@@ -47,6 +52,7 @@ class VmSpec(BaseModel):
     publish: tuple[PublishedPort, ...] = ()
     #: Names of what the user lends it; ``none`` alone: nothing, not even what is configured for every VM.
     auth: tuple[str, ...] = ()
+    init: Init = "image"
 
 
 class Vm(BaseModel):
@@ -68,6 +74,8 @@ class Vm(BaseModel):
     address: str | None = None
     created_at: datetime
     started_at: datetime | None = None
+    #: Whether its first start has installed an init and sshd, where ``spec.init`` asks for that.
+    provisioned: bool = False
     #: When somebody last said that it is in use.
     touched_at: datetime | None = None
     last_error: str | None = None

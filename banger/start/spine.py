@@ -15,6 +15,7 @@ from typing import Any
 from banger.errors import GuestError, HostError, PluginError
 from banger.model.capability import GuestMount
 from banger.model.check import CheckStatus
+from banger.model.vm import Vm
 from banger.model.vmm import Drive, LaunchSpec, VmmProbe
 from banger.start.console import last_words, mark_start
 from banger.start.context import StartContext, UndoContext
@@ -216,9 +217,15 @@ def guest_config(ctx: StartContext) -> dict[str, Any]:
             if interface is not None
             else None
         ),
-        "init": "auto",
+        "init": _init_of(ctx.vm),
         "channel": {"kind": ctx.vmm.features.guest_channel, "name": "org.banger.agent"},
     }
+
+
+def _init_of(vm: Vm) -> str:
+    """Return what the agent is told of the init: while a VM is provisioned, it has none."""
+    ready = vm.spec.init == "image" or (vm.spec.init == "provisioned" and vm.provisioned)
+    return "auto" if ready else "agent"
 
 
 def identify_guest(ctx: StartContext) -> None:

@@ -67,6 +67,11 @@ class Connections:
         """Note that so many bytes came, or that an answer did."""
         self._moved += count
 
+    def break_off(self, cause: BaseException) -> None:
+        """End what still runs."""
+        self._cause = self._cause or cause
+        self._break_off()
+
     def check(self) -> None:
         """Raise what ended the pull, if something did."""
         if self._cause is not None:

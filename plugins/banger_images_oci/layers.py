@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tarfile
-from pathlib import Path
 from typing import Any
 
 from banger.api import ImageError
+from banger_images_oci.blocks import BLOCK, Blocks, Run
 from banger_images_oci.stream import LayerStream
 from banger_images_oci.tree import Node, Tree, split_path
 
@@ -41,17 +41,18 @@ def forget_members(tar: Any) -> None:
 
 
 class LayerReader:
-    """Applies layers to a tree, oldest first; contents go to numbered files in a directory of ours.
+    """Applies layers to a tree, oldest first; contents go to blocks of the image's disk.
 
     ``bytes`` is what they sum up to, ``newest`` the latest time stamp, in seconds since 1970.
     """
 
-    def __init__(self, contents: Path) -> None:
+    def __init__(self, blocks: Blocks) -> None:
         self.tree = Tree()
         self.bytes = 0
         self.newest = 0
-        self._contents = contents
-        self._number = 0
+        self.blocks = blocks
+        #: Every run of every file that was read, those of files that are no more included.
+        self.taken: list[tuple[Run, ...]] = []
 
     def apply(self, stream: LayerStream) -> None:
         """Apply a layer.
@@ -62,7 +63,7 @@ class LayerReader:
         stream.search_header(True)
         try:
             with tarfile.open(
-                fileobj=stream, mode="r|", tarinfo=Header, encoding="utf-8", errors="surrogateescape"
+                fileobj=stream, mode="r:", tarinfo=Header, encoding="utf-8", errors="surrogateescape"
             ) as tar:
                 while (entry := tar.next()) is not None:
                     stream.search_header(False)
@@ -100,9 +101,7 @@ class LayerReader:
             node.kind = "d"
         elif entry.issym():
             node.kind, node.target = "l", _bytes(entry.linkname)
-            if not 0 < len(node.target) <= _TARGET_LIMIT or any(
-                byte in node.target for byte in (b"\0", b"\n", b"\r")
-            ):
+            if not 0 < len(node.target) <= _TARGET_LIMIT or b"\0" in node.target:
                 raise ImageError("the layer has a symbolic link whose target cannot be carried")
         elif entry.type in _KINDS:
             node.kind, node.device = _KINDS[entry.type], (entry.devmajor, entry.devminor)
@@ -118,22 +117,19 @@ class LayerReader:
         self.bytes += entry.size
         if entry.size > _FILE_LIMIT or self.bytes > _TOTAL_LIMIT:
             raise ImageError(f"the image's files are too big: more than {_TOTAL_LIMIT >> 30} GiB")
-        source = tar.extractfile(entry)
+        node.size = entry.size
+        source = tar.fileobj if entry.sparse is None else tar.extractfile(entry)
         assert source is not None
-        self._number += 1
-        node.content, node.size = self._number, entry.size
-        left = entry.size
-        with open(self._contents / str(self._number), "xb") as file:
-            while left:
-                data = source.read(min(left, _CHUNK))
-                if not data:
-                    raise ImageError("the layer ends in the middle of a file")
-                left -= len(data)
-                if data.count(0) == len(data):
-                    file.seek(len(data), 1)
-                else:
-                    file.write(data)
-            file.truncate(entry.size)
+        runs: list[Run] = []
+        for start in range(0, entry.size, _CHUNK):
+            wanted = min(_CHUNK, entry.size - start)
+            data = source.read(wanted)
+            if len(data) < wanted:
+                raise ImageError("the layer ends in the middle of a file")
+            self.blocks.put(data, start // BLOCK, runs)
+        if runs:
+            node.runs = tuple(runs)
+            self.taken.append(node.runs)
 
 
 def _bytes(name: str) -> bytes:

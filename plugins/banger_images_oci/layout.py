@@ -135,7 +135,9 @@ def _files(archive: Path, ctx: PullContext) -> Iterator[tuple[str, IO[bytes], in
         try:
             with (
                 LayerStream(
-                    file, size, lambda done: ctx.progress("reading the archive", done=done, total=size)
+                    lambda: file,
+                    size,
+                    lambda done: ctx.progress("reading the archive", done=done, total=size),
                 ) as stream,
                 tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as tar,
             ):

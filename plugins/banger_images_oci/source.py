@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
+import itertools
 import shutil
 import time
 import uuid
@@ -18,11 +20,11 @@ from banger_images_oci.reference import local_name, parse_reference
 if TYPE_CHECKING:
     from banger.api import PullContext
     from banger_images_oci.documents import Blob, Config, Manifest
-    from banger_images_oci.reference import Reference
+    from banger_images_oci.layers import LayerReader
     from banger_images_oci.registry import Registry
 
-#: Blobs that are fetched at once.
-_PARALLEL = 3
+#: Layers that are decompressed at once: memory, and as many processors.
+_AT_ONCE = 2
 #: Indexes within indexes that are followed.
 _DEPTH = 3
 
@@ -50,31 +52,25 @@ def name_file(path: str) -> str:
 def pull_reference(text: str, ctx: PullContext) -> PulledImage:
     """Pull from a registry. What the cache has by digest is not asked for again."""
     from banger_images_oci.cache import hold_cache
+    from banger_images_oci.connection import Connections
+    from banger_images_oci.fetching import Fetching
+    from banger_images_oci.registry import Registry
 
     reference = parse_reference(text)
     settings: Any = ctx.settings("images-oci")
     ctx.progress("asking the registry", reference.host)
     with _translated(), hold_cache(ctx.cache, lambda: _wait(ctx)) as blobs:
-        manifest = _fetch(reference, settings.insecure, blobs, ctx)
-        return _build(manifest, lambda blob: open(blobs / blob.digest[7:], "rb"), settings.kernel, ctx)
-
-
-def _fetch(reference: Reference, insecure: tuple[str, ...], blobs: Path, ctx: PullContext) -> Manifest:
-    """Return a manifest whose blobs are all in the cache."""
-    from banger_images_oci.connection import Connections
-    from banger_images_oci.registry import Registry
-
-    fetching = _Fetching(ctx, reference.host)
-    connections = Connections(fetching.report)
-    try:
-        login = find_login(f"{reference.host}/{reference.path}")
-        registry = Registry(reference, insecure, connections, login)
-        fetch = _cached_documents(registry, blobs)
-        manifest = find_manifest(fetch(reference.wanted), fetch, ctx.arch)
-        _fetch_blobs(registry, manifest, blobs, fetching)
-        return manifest
-    finally:
-        connections.close()
+        fetching = Fetching(ctx, reference.host, blobs)
+        connections = Connections(fetching.report)
+        try:
+            login = find_login(f"{reference.host}/{reference.path}")
+            registry = Registry(reference, settings.insecure, connections, login)
+            fetch = _cached_documents(registry, blobs)
+            manifest = find_manifest(fetch(reference.wanted), fetch, ctx.arch)
+            with fetching.of(registry, manifest, connections):
+                return _build(manifest, fetching.open, settings.kernel, ctx, lambda: fetching.is_pending)
+        finally:
+            connections.close()
 
 
 def _wait(ctx: PullContext) -> None:
@@ -136,10 +132,12 @@ def find_manifest(data: bytes, fetch: Callable[[str], bytes], arch: str) -> Mani
 
 
 def _cached_documents(registry: Registry, blobs: Path) -> Callable[[str], bytes]:
+    from banger_images_oci.fetching import is_whole
+
     def fetch(wanted: str) -> bytes:
         by_digest = wanted.startswith("sha256:")
         kept = blobs / wanted.removeprefix("sha256:")
-        if by_digest and kept.exists() and _is_whole(kept, wanted):
+        if by_digest and kept.exists() and is_whole(kept, wanted):
             return kept.read_bytes()
         data = registry.document(wanted)
         place = blobs / hashlib.sha256(data).hexdigest()
@@ -151,95 +149,33 @@ def _cached_documents(registry: Registry, blobs: Path) -> Callable[[str], bytes]
     return fetch
 
 
-def _is_whole(path: Path, digest: str) -> bool:
-    with open(path, "rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
-
-
-class _Fetching:
-    """What was fetched of what is to be, over all connections; reported from time to time, not with every byte."""
-
-    def __init__(self, ctx: PullContext, host: str) -> None:
-        self._ctx, self._host = ctx, host
-        self._sizes: dict[str, int] = {}
-        self._done: dict[str, int] = {}
-
-    def expect(self, missing: list[Blob]) -> None:
-        """Say what will come."""
-        self._done = {blob.digest: 0 for blob in missing}
-        self._sizes = {blob.digest: blob.size for blob in missing}
-
-    def tick(self, blob: Blob, done: int) -> None:
-        """Note how much of a blob is there."""
-        self._done[blob.digest] = done
-
-    def report(self) -> None:
-        """Report; raises CancelledError once cancelled."""
-        total = sum(self._sizes.values())
-        if total:
-            self._ctx.progress("fetching", done=min(sum(list(self._done.values())), total), total=total)
-        else:
-            self._ctx.progress("asking the registry", self._host)
-
-
-def _fetch_blobs(registry: Registry, manifest: Manifest, blobs: Path, fetching: _Fetching) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    wanted = list(dict.fromkeys((manifest.config, *manifest.layers)))
-    missing = [blob for blob in wanted if not _is_here(blob, blobs)]
-    fetching.expect(missing)
-    fetching.report()
-
-    def fetch(blob: Blob) -> None:
-        registry.blob(blob, blobs / blob.digest[7:], lambda done: fetching.tick(blob, done))
-
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        tasks = [pool.submit(fetch, blob) for blob in missing]
-        try:
-            for task in tasks:
-                task.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def _is_here(blob: Blob, blobs: Path) -> bool:
-    path = blobs / blob.digest[7:]
-    return path.exists() and path.stat().st_size == blob.size and _is_whole(path, blob.digest)
-
-
 def _build(
-    manifest: Manifest, open_blob: Callable[[Blob], IO[bytes]], kernel: str, ctx: PullContext
+    manifest: Manifest,
+    open_blob: Callable[[Blob], IO[bytes]],
+    kernel: str,
+    ctx: PullContext,
+    is_fetching: Callable[[], bool] = lambda: False,
 ) -> PulledImage:
+    """Make an image of blobs.
+
+    :param is_fetching: tells whether some of them are still to come, which is what is reported then.
+    """
+    from banger_images_oci.blocks import Blocks
     from banger_images_oci.disk import make_disk
     from banger_images_oci.documents import DOCUMENT_LIMIT, parse_config
     from banger_images_oci.layers import LayerReader
-    from banger_images_oci.stream import LayerStream
 
     with open_blob(manifest.config) as file:
         config = parse_config(file.read(DOCUMENT_LIMIT + 1), len(manifest.layers), ctx.arch)
-    contents = ctx.staging / "contents"
-    contents.mkdir()
-    reader = LayerReader(contents)
-    total, before = sum(layer.size for layer in manifest.layers), 0
-    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
-        with (
-            open_blob(layer) as file,
-            LayerStream(file, layer.size, _Unpacking(ctx, before, total)) as stream,
-        ):
-            reader.apply(stream)
-            if stream.finish() != diff_id:
-                raise ImageError(
-                    f"the layer {layer.digest[:19]} has another diff_id than the configuration says"
-                )
-        before += layer.size
-    workdir = _make_workdir(reader, config)
-    # Images of the same layers that are to be run in another way are others.
-    identity = uuid.uuid5(uuid.NAMESPACE_OID, manifest.config.digest)
-    ctx.progress("writing the disk")
     rootfs = ctx.staging / "rootfs.ext4"
-    make_disk(reader, contents, rootfs, str(identity), ctx)
-    shutil.rmtree(contents)
+    with open(rootfs, "x+b", buffering=0) as disk:
+        reader = LayerReader(Blocks(disk))
+        _unpack(reader, manifest, config, open_blob, _Unpacking(manifest, ctx, is_fetching))
+        workdir = _make_workdir(reader, config)
+        # Images of the same layers that are to be run in another way are others.
+        identity = uuid.uuid5(uuid.NAMESPACE_OID, manifest.config.digest)
+        ctx.progress("writing the disk")
+        make_disk(reader, disk, rootfs, str(identity), ctx)
     return PulledImage(
         rootfs,
         "",
@@ -252,17 +188,51 @@ def _build(
     )
 
 
-class _Unpacking:
-    """Reports how much of all layers was read, a layer's beginning being known; a few times a second."""
+def _unpack(
+    reader: LayerReader,
+    manifest: Manifest,
+    config: Config,
+    open_blob: Callable[[Blob], IO[bytes]],
+    report: _Unpacking,
+) -> None:
+    """Apply the layers one after the other; while one is applied the next is decompressed."""
+    from banger_images_oci.stream import LayerStream
 
-    def __init__(self, ctx: PullContext, before: int, total: int) -> None:
-        self._ctx, self._before, self._total = ctx, before, total
+    def begin(number: int) -> LayerStream:
+        layer = manifest.layers[number]
+        opened = functools.partial(open_blob, layer)
+        return LayerStream(opened, layer.size, functools.partial(report, number))
+
+    streams: list[LayerStream] = []
+    try:
+        for number, (layer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
+            while len(streams) < min(_AT_ONCE, len(manifest.layers) - number):
+                streams.append(begin(number + len(streams)))
+            reader.apply(streams[0])
+            if streams[0].finish() != diff_id:
+                raise ImageError(
+                    f"the layer {layer.digest[:19]} has another diff_id than the configuration says"
+                )
+            streams.pop(0).close()
+    finally:
+        for stream in streams:
+            stream.close()
+
+
+class _Unpacking:
+    """Reports how much of all layers was read, a few times a second."""
+
+    def __init__(self, manifest: Manifest, ctx: PullContext, is_fetching: Callable[[], bool]) -> None:
+        self._ctx, self._is_fetching = ctx, is_fetching
+        self._before = [0, *itertools.accumulate(layer.size for layer in manifest.layers)]
         self._next = 0.0
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, layer: int, done: int) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + 0.2
-            self._ctx.progress("unpacking", done=min(self._before + done, self._total), total=self._total)
+            if not self._is_fetching():
+                total = self._before[-1]
+                self._ctx.progress("unpacking", done=min(self._before[layer] + done, total), total=total)
 
 
 def _make_workdir(reader: Any, config: Config) -> str:

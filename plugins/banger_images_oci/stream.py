@@ -19,8 +19,12 @@ _WINDOW = 128 * 1024 * 1024
 FREE_BYTES, MOST_RATIO = 1024**3, 200
 #: Bytes that may be read while one header of a tar is looked for: no archive that means well comes near.
 HEADER_BYTES = 4 * 1024 * 1024
-#: Chunks that are decompressed ahead of who reads.
-_AHEAD = 8
+#: Seconds between two reports while a layer is waited for.
+_PATIENCE = 0.2
+#: What is wrong with a layer's bytes, not with this machine.
+_BROKEN = (zlib.error, EOFError, OSError, ValueError)
+#: Chunks that are decompressed ahead of who reads: 32 MiB, so that the next layer is not waited for.
+_AHEAD = 128
 
 
 class LayerStream(io.BufferedIOBase):
@@ -28,10 +32,11 @@ class LayerStream(io.BufferedIOBase):
 
     A thread decompresses and hashes a little ahead, neither of which Python's lock holds up.
 
-    :param tick: called with the compressed bytes that were read so far.
+    :param opened: opens the blob; called in the thread, and may wait until the blob is there.
+    :param tick: called with the compressed bytes that were read so far; also while the blob is waited for.
     """
 
-    def __init__(self, file: IO[bytes], size: int, tick: Callable[[int], None]) -> None:
+    def __init__(self, opened: Callable[[], IO[bytes]], size: int, tick: Callable[[int], None]) -> None:
         self._size, self._tick = size, tick
         self._left: int | None = None
         self._out = 0
@@ -40,8 +45,8 @@ class LayerStream(io.BufferedIOBase):
         self._rest = memoryview(b"")
         self._ended = False
         self._stop = threading.Event()
-        self._queue: queue.Queue[bytes | Exception] = queue.Queue(_AHEAD)
-        self._thread = threading.Thread(target=self._work, args=(file,), name="banger-layer", daemon=True)
+        self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
+        self._thread = threading.Thread(target=self._work, args=(opened,), name="banger-layer", daemon=True)
         self._thread.start()
 
     def search_header(self, searching: bool) -> None:
@@ -51,15 +56,32 @@ class LayerStream(io.BufferedIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Return at most ``size`` bytes; fewer only at the end."""
         wanted = _CHUNK if size is None or size < 0 else size
+        if wanted <= len(self._rest):
+            return self._take(wanted).tobytes()
         pieces = []
         while wanted > 0 and (len(self._rest) > 0 or self._fill()):
-            piece = self._rest[:wanted]
-            self._rest = self._rest[len(piece) :]
+            piece = self._take(wanted)
             wanted -= len(piece)
             pieces.append(piece)
-            self._count(len(piece))
-        self._tick(self._position)
         return b"".join(pieces)
+
+    def tell(self) -> int:
+        """Return how many bytes were read."""
+        return self._out
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go on at a place that is not behind; ValueError for one that is."""
+        if whence or offset < self._out:
+            raise ValueError("it points back")
+        while self._out < offset and (len(self._rest) > 0 or self._fill()):
+            self._take(offset - self._out)
+        return self._out
+
+    def _take(self, wanted: int) -> memoryview:
+        piece = self._rest[:wanted]
+        self._rest = self._rest[len(piece) :]
+        self._count(len(piece))
+        return piece
 
     def finish(self) -> str:
         """Read what is left, at most what padding needs, and return the digest of everything."""
@@ -87,25 +109,38 @@ class LayerStream(io.BufferedIOBase):
         """Take the next chunk; false at the end."""
         if self._ended:
             return False
-        found = self._queue.get()
+        found = self._wait()
         self._ended = not found
-        if isinstance(found, Exception):
+        if isinstance(found, _BROKEN):
             raise ImageError(f"the layer cannot be decompressed: {found}") from found
+        if isinstance(found, BaseException):
+            raise found
         self._rest = memoryview(found)
         return not self._ended
 
-    def _work(self, file: IO[bytes]) -> None:
+    def _wait(self) -> bytes | BaseException:
+        """Return what comes next; who is told of progress may end the wait."""
+        while True:
+            try:
+                return self._queue.get(timeout=_PATIENCE)
+            except queue.Empty:
+                pass
+            finally:
+                self._tick(self._position)
+
+    def _work(self, opened: Callable[[], IO[bytes]]) -> None:
         try:
-            for chunk in _decompress(file):
-                self._position = file.tell()
-                self._hash.update(chunk)
-                if not self._put(chunk):
-                    return
+            with opened() as file:
+                for chunk in _decompress(file):
+                    self._position = file.tell()
+                    self._hash.update(chunk)
+                    if not self._put(chunk):
+                        return
             self._put(b"")
-        except (zlib.error, EOFError, OSError, ValueError, ImageError) as error:
+        except BaseException as error:  # raised again in who reads
             self._put(error)
 
-    def _put(self, found: bytes | Exception) -> bool:
+    def _put(self, found: bytes | BaseException) -> bool:
         while not self._stop.is_set():
             try:
                 self._queue.put(found, timeout=0.1)
@@ -155,4 +190,4 @@ def _unzstd(file: IO[bytes]) -> Iterator[bytes]:
         while chunk := reader.read(_CHUNK):
             yield chunk
     except zstandard.ZstdError as error:
-        raise ImageError(str(error)) from error
+        raise ValueError(str(error)) from error

@@ -1,6 +1,6 @@
 """The merged tree of an image's layers, in memory.
 
-Contents lie in numbered files, so no name of an archive touches the host.
+Contents lie in blocks of the image's disk, so no name of an archive touches the host.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from banger.api import ImageError
+from banger_images_oci.blocks import Run
 
 #: Entries of a tree, and bytes of a path: what a bounded memory holds, and what Linux takes.
 ENTRY_LIMIT, PATH_LIMIT, NAME_LIMIT = 300_000, 3000, 255
@@ -16,14 +17,14 @@ ENTRY_LIMIT, PATH_LIMIT, NAME_LIMIT = 300_000, 3000, 255
 
 @dataclass(slots=True)
 class Node:
-    """An inode: ``kind`` is one of ``dfslcb`` plus ``p``; ``content`` the number of its content's file."""
+    """An inode: ``kind`` is one of ``dflcbp``; ``runs`` say where its content is on the disk."""
 
     kind: str
     mode: int = 0o755
     uid: int = 0
     gid: int = 0
     mtime: int = 0
-    content: int = 0
+    runs: tuple[Run, ...] = ()
     size: int = 0
     target: bytes = b""
     device: tuple[int, int] = (0, 0)
@@ -42,10 +43,8 @@ def split_path(name: bytes, what: str) -> list[bytes]:
         raise ImageError(f"the layer has a {what} with '..': {_shown(name)}")
     if len(name) > PATH_LIMIT or any(len(part) > NAME_LIMIT for part in parts):
         raise ImageError(f"the layer has a {what} that is too long: {_shown(name)}")
-    if any(byte in name for byte in (b"\0", b"\n", b"\r")):
-        raise ImageError(
-            f"the layer has a {what} with a line break or NUL, which debugfs cannot carry: {_shown(name)}"
-        )
+    if b"\0" in name:
+        raise ImageError(f"the layer has a {what} with NUL in it: {_shown(name)}")
     return parts
 
 

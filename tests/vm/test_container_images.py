@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from vmring import Home
+from vmring import Home, finish, until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "images_oci"))
 
@@ -66,16 +68,20 @@ def test_a_static_program_is_all_an_image_needs(alone: Home, tmp_path: Path) -> 
         "Entrypoint": ["/app/hello", "a b"],
         "Cmd": ["c"],
     }
+    if missing := missing_programs("docker-registry", "skopeo"):
+        pytest.skip(f"needs the Debian packages {', '.join(missing)}")
     layout = make_layout(tmp_path / "static", [_static_layer(tmp_path)], config)
-    result = alone("vm", "run", "--rm", "--image", f"oci-layout:{layout}")
+    with run_registry(tmp_path) as host:
+        push(layout, f"{host}/lab/static:v1")
+        result = alone("vm", "run", "--rm", "--image", f"{host}/lab/static:v1")
     assert result.text == "1 65532 65533 /work hello a b c"
     assert result.status == 7
     alone.assert_clean()
     again = layout.rename(tmp_path / "again")
     result = alone.ok("vm", "create", "--no-start", "--name", "second", "--image", f"oci-layout:{again}")
-    assert "it is the same as static, which is here" in result.err
+    assert "it is the same as static-v1, which is here" in result.err
     alone.ok("vm", "delete", "second")
-    assert alone.ok("image", "show", "static", "--json").json["image"]["user"] == "65532:65533"
+    assert alone.ok("image", "show", "static-v1", "--json").json["image"]["user"] == "65532:65533"
 
 
 def test_busybox_from_a_registry(alone: Home, tmp_path: Path) -> None:
@@ -96,3 +102,67 @@ def test_busybox_from_a_registry(alone: Home, tmp_path: Path) -> None:
     assert [
         image["name"] for image in alone.ok("image", "list", "--json").json if "box" in image["name"]
     ] == ["box-v1"]
+
+
+def test_init_says_which(alone: Home, tmp_path: Path) -> None:
+    if missing := missing_programs("busybox"):
+        pytest.skip(f"needs the Debian packages {', '.join(missing)}")
+    inittab = b"::sysinit:/bin/busybox touch /run/began\n"
+    own = [
+        entry("sbin/init", kind=_LINK, linkname="../bin/busybox"),
+        entry("sbin/poweroff", kind=_LINK, linkname="../bin/busybox"),
+        entry("etc/inittab", inittab),
+    ]
+    layout = make_layout(tmp_path / "own", [*_busybox_layers(), make_tar(own)])
+    alone.ok("vm", "create", "--name", "own", "--image", f"oci-layout:{layout}")
+    until(lambda: alone.exec("own", "ls", "/run/began").status == 0, 60, "busybox's init did nothing")
+    assert alone.sh("own", "cat /proc/1/cmdline").rstrip("\0") == "init"
+    alone.ok("vm", "stop", "own")
+    assert "Requesting system poweroff" in alone.ok("vm", "logs", "own").text  # busybox says so
+    alone.ok("vm", "delete", "own")
+    line = ("vm", "run", "--rm", "--init", "agent", "--image", "own", "--", "cat", "/proc/1/comm")
+    assert alone.ok(*line).text == "banger-agent"
+
+
+#: Seconds after a pull has begun to write, at which its daemon is killed; whatever it did by then, the same is true.
+_MOMENTS = (0.0, 0.2, 0.6)
+
+
+def _check_store(home: Home, name: str) -> bool:
+    """Tell whether an image is there; it is whole then, and nothing else is."""
+    images = home.ok("image", "list", "--json").json
+    assert home.leftovers() == []
+    kept = {image["digest"].removeprefix("sha256:")[:32] for image in images}
+    assert {path.name for path in (home.state / "images").iterdir()} == kept
+    for image in images:
+        if image["name"] == name:
+            disk = home.state / "images" / image["digest"].removeprefix("sha256:")[:32] / "rootfs.ext4"
+            subprocess.run(["e2fsck", "-fn", disk], check=True, capture_output=True, timeout=60)
+            return True
+    return False
+
+
+def test_a_daemon_that_is_killed_while_it_pulls_leaves_nothing(alone: Home, tmp_path: Path) -> None:
+    if missing := missing_programs("docker-registry", "skopeo"):
+        pytest.skip(f"needs the Debian packages {', '.join(missing)}")
+    layers = [
+        make_tar([entry(f"noise/{layer}", random.Random(layer).randbytes(12 << 20))]) for layer in range(3)
+    ]
+    with run_registry(tmp_path) as host:
+        push(make_layout(tmp_path / "big", layers), f"{host}/lab/big:v1")
+        for moment in _MOMENTS:
+            alone.daemon_pid()
+            pull = alone.start("image", "pull", f"{host}/lab/big:v1")
+            staging = alone.state / "staging"
+            until(
+                lambda pull=pull, staging=staging: pull.poll() is not None or any(staging.glob("*/*")),
+                60,
+                "the pull did not begin",
+            )
+            time.sleep(moment)
+            alone.kill_daemon()
+            finish(pull)
+            if _check_store(alone, "big-v1"):
+                alone.ok("image", "delete", "big-v1")
+        alone.ok("image", "pull", f"{host}/lab/big:v1")
+    assert _check_store(alone, "big-v1")

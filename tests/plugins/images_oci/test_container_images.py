@@ -265,13 +265,9 @@ HOSTILE: dict[str, list[Entry]] = {
     "link to nothing": [entry("h", kind=tarfile.LNKTYPE, linkname="none")],
     "link to a directory": [entry("d", kind=DIR), entry("h", kind=tarfile.LNKTYPE, linkname="d")],
     "whiteout of parent": [entry(".wh...", b"")],
-    "newline": [entry("a\nrm x", b"")],
     "long": [entry("x" * 256, b"")],
     "deep": [entry("d/" * 4000 + "x", b"")],
     "root": [entry("./", kind=tarfile.SYMTYPE, linkname="x")],
-    "newline in a target": [entry("l", kind=tarfile.SYMTYPE, linkname="a\nb")],
-    "command in a long target": [entry("l", kind=tarfile.SYMTYPE, linkname='"' * 4000 + "x" * 95)],
-    "command in a long path": [entry("/".join(["d" * 200] * 5) + "/!touch x", b"")],
     "NUL": [entry("x", b"", pax_headers={"path": "a\0b"})],
     "NUL in a target": [entry("l", kind=tarfile.SYMTYPE, pax_headers={"linkpath": "a\0b"})],
     "no user": [entry("x", b"", uid=2**32 - 1)],
@@ -292,7 +288,7 @@ def test_hostile_layer_is_refused_in_one_line(tmp_path: Path, what: str) -> None
     assert "\n" not in caught.value.message and len(caught.value.message) < 400
     after = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "one")}
     assert after - before <= {tmp_path / "cache"}
-    assert all(path.name.isdigit() for path in (tmp_path / "one/contents").iterdir())
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["rootfs.ext4"]
 
 
 def test_bombs_and_cut_layers_are_refused(tmp_path: Path) -> None:
