@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from banger.cli.output import green as green
     from banger.cli.output import print_json as print_json
     from banger.cli.output import print_pairs as print_pairs
+    from banger.cli.output import print_table as print_table
     from banger.cli.output import red as red
     from banger.cli.output import say as say
     from banger.cli.pipe import Ended as Ended
@@ -103,7 +104,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "banger.cli.client": "Client",
     "banger.cli.extension": "Extension Place",
-    "banger.cli.output": "Progress clean green print_json print_pairs red say",
+    "banger.cli.output": "Progress clean green print_json print_pairs print_table red say",
     "banger.cli.pipe": "Ended run_piped",
     "banger.cli.vm_exec": "run_in_vm",
     "banger.config.paths": "NAME_ROUTES find_state",

@@ -24,7 +24,6 @@ def banger_register_start_steps() -> list[StartStep]:
 def banger_register_operations() -> list[Operation]:
     """Declare the core's operations."""
     from banger.daemon.ops import (
-        auth,
         config,
         console,
         doctor,
@@ -39,7 +38,7 @@ def banger_register_operations() -> list[Operation]:
         vm,
     )
 
-    families = (auth, vm, power, shape, health, stream, console, ssh, store, config, operations, doctor, self)
+    families = (vm, power, shape, health, stream, console, ssh, store, config, operations, doctor, self)
     return [operation for family in families for operation in family.OPERATIONS]
 
 

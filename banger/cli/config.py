@@ -85,7 +85,7 @@ def _describe(file: Path) -> dict[str, Any]:
 def schema(project: bool) -> None:
     """Print the JSON schema of the configuration file, for editors and checks; those of plugins included."""
     if project:
-        from banger.config.project import project_schema
+        from banger.cli.project_file import project_schema
 
         print_json(project_schema())
         return

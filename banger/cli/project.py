@@ -63,7 +63,7 @@ def plan_project(choices: MutableMapping[str, Any]) -> Plan:
     path = choices.get("path")
     if choices.pop("no_project") or path is None or choices.get("dry_run"):
         return Plan()
-    from banger.config.project import find_project
+    from banger.cli.project_file import find_project
 
     file = find_project(path)
     if file is None:

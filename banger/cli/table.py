@@ -42,7 +42,6 @@ COMMANDS = (
     Command("config show", "show every setting and where it came from", "banger.cli.config:show"),
     Command("config path", "list the files that are looked at", "banger.cli.config:path"),
     Command("config schema", "print the JSON schema of the file", "banger.cli.config:schema"),
-    Command("auth list", "list what may be lent to VMs", "banger.cli.auth:list_command"),
     Command("trust", "let a repository's banger.toml reach this host", "banger.cli.trust:trust"),
     Command("plugins list", "list plugins", "banger.cli.self:plugins_list"),
     Command("doctor", "look at the host and say what to mend", "banger.cli.self:doctor"),

@@ -18,7 +18,7 @@ from banger.errors import ConfigError, NotFoundError
 from banger.guest.wire import clean_text
 
 if TYPE_CHECKING:
-    from banger.config.project import ProjectFile
+    from banger.cli.project_file import ProjectFile
 
 
 class TrustStore:
@@ -107,7 +107,7 @@ def trust(path: str | None, listing: bool, remove: bool, as_json: bool) -> None:
     if listing or path is None:
         _list(as_json)
         return
-    from banger.config.project import NAME, find_project, read_project
+    from banger.cli.project_file import NAME, find_project, read_project
 
     if remove:
         _remove(path)
@@ -141,7 +141,7 @@ def _list(as_json: bool) -> None:
 
 
 def _remove(path: str) -> None:
-    from banger.config.project import NAME
+    from banger.cli.project_file import NAME
 
     real = os.path.realpath(path)
     candidates = (real, os.path.join(real, NAME))

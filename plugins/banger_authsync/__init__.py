@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from banger.api import AuthSync, hookimpl
+from banger.api import AuthSync, Command, Operation, hookimpl
 
 
 @hookimpl
@@ -19,3 +19,17 @@ def banger_register_auth_syncs() -> list[AuthSync]:
     }
     git = AuthSync("git", "~/.gitconfig", "~/.gitconfig", 0o644, read=read_identity, keep=True)
     return [git, *(AuthSync(name, path, path) for name, path in logins.items())]
+
+
+@hookimpl
+def banger_register_operations() -> list[Operation]:
+    """Declare ``auth.list``."""
+    from banger_authsync.operations import OPERATIONS
+
+    return OPERATIONS
+
+
+@hookimpl
+def banger_register_commands() -> list[Command]:
+    """Declare ``auth list``."""
+    return [Command("auth list", "list what may be lent to VMs", "banger_authsync.commands:list_command")]

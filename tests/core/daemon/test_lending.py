@@ -63,12 +63,3 @@ def test_a_private_key_is_refused_before_anything_is_made(
         chosen(app)
     assert app.call("vm.list")["vms"] == []
     assert chosen(app, auth=["none"]) == ["none"]
-
-
-def test_the_list_says_what_there_is(make: Callable[[str], BangerApp], tmp_path: Path) -> None:
-    app = make('[auth]\nsync = ["tool"]\n')
-    before = {offer["name"]: offer for offer in app.call("auth.list")["offers"]}
-    assert (before["tool"]["there"], before["tool"]["chosen"]) == (False, True)
-    assert (before["other"]["there"], before["other"]["chosen"]) == (True, False)
-    (tmp_path / ".tool").touch()
-    assert [offer["there"] for offer in app.call("auth.list")["offers"]] == [True, True]

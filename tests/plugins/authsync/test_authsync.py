@@ -9,6 +9,7 @@ import pytest
 
 from banger.api import HostCommands
 from banger.testing.fakes import FakeCommands
+from banger.testing.pytest_plugin import MakeApp
 from banger_authsync import banger_register_auth_syncs
 from banger_authsync.identity import read_identity
 
@@ -57,3 +58,20 @@ def test_logins_are_for_their_owner_alone() -> None:
     assert sorted(offers) == ["claude", "codex", "gh", "git", "pi"]
     assert {entry.mode for name, entry in offers.items() if name != "git"} == {0o600}
     assert offers["git"].keep
+
+
+def test_the_list_says_what_there_is(
+    banger_app: MakeApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    app = banger_app(builtin=["core", "authsync"], config='[auth]\nsync = ["codex"]\n')
+
+    def listed() -> dict[str, tuple[bool, bool]]:
+        offers = app.call("auth.list")["offers"]
+        return {offer["name"]: (offer["there"], offer["chosen"]) for offer in offers}
+
+    assert listed()["codex"] == (False, True) and listed()["git"] == (False, False)
+    (tmp_path / ".codex").mkdir()
+    (tmp_path / ".codex/auth.json").touch()
+    (tmp_path / ".gitconfig").write_text("[user]\n\tname = Ann\n")
+    assert listed()["codex"] == (True, True) and listed()["git"] == (True, False)

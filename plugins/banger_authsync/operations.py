@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
-from banger.config.lent import lent_auth
-from banger.daemon.context import OperationContext
-from banger.daemon.ops.config import Nothing
-from banger.model.command import Operation
+from banger.api import Operation, OperationContext
+
+
+class Nothing(BaseModel):
+    """No parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Offer(BaseModel):
@@ -43,7 +46,7 @@ def list_offers(op: OperationContext, _: Nothing) -> OfferList:
                 there=(
                     owned.value.read(services.commands) is not None
                     if owned.value.read is not None
-                    else os.path.isfile(lent_auth(owned.value).host)
+                    else os.path.isfile(os.path.expanduser(owned.value.host_path))
                 ),
                 chosen=owned.value.name in chosen,
             )

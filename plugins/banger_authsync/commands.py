@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import click
 
-from banger.cli.client import Client
-from banger.cli.output import print_json, print_table
-from banger.cli.vm import json_option
+from banger.api import Client, print_json, print_table
 
 
 @click.command("list")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
 def list_command(as_json: bool) -> None:
     """List what `--auth NAME` may lend to a VM, whether you have it, and whether every new VM gets it."""
     offers = Client().call("auth.list")["offers"]

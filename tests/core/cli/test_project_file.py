@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from banger.config.project import Project, ProjectFile, find_project, project_schema
+from banger.cli.project_file import Project, ProjectFile, find_project, project_schema
 from banger.errors import ConfigError
 
 
