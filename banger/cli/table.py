@@ -59,7 +59,6 @@ GROUPS = {
     "kernel": "kernels VMs boot",
     "daemon": "the process in the background",
     "config": "settings",
-    "auth": "credentials VMs may be lent",
     "plugins": "what banger is made of",
 }
 
