@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from banger.cli.output import say as say
     from banger.cli.pipe import Ended as Ended
     from banger.cli.pipe import run_piped as run_piped
+    from banger.cli.vm import run_operation as run_operation
     from banger.cli.vm_exec import run_in_vm as run_in_vm
     from banger.config.paths import NAME_ROUTES as NAME_ROUTES
     from banger.config.paths import find_state as find_state
@@ -50,7 +51,11 @@ if TYPE_CHECKING:
     from banger.host.command import Commands as Commands
     from banger.host.command import Completed as Completed
     from banger.host.command import HostCommands as HostCommands
+    from banger.host.command import failed_program as failed_program
+    from banger.host.copy import copy_disk as copy_disk
     from banger.host.disk import Disks as Disks
+    from banger.host.disk import digest_file as digest_file
+    from banger.host.disk import has_ext4 as has_ext4
     from banger.host.process import find_process as find_process
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
     from banger.host.process import is_process_alive as is_process_alive
@@ -106,6 +111,7 @@ _HOMES = {
     "banger.cli.extension": "Extension Place",
     "banger.cli.output": "Progress clean green print_json print_pairs print_table red say",
     "banger.cli.pipe": "Ended run_piped",
+    "banger.cli.vm": "run_operation",
     "banger.cli.vm_exec": "run_in_vm",
     "banger.config.paths": "NAME_ROUTES find_state",
     "banger.daemon.context": "OperationContext",
@@ -115,8 +121,9 @@ _HOMES = {
         "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
     "banger.host.caller": "Login find_authorities find_login find_proxy",
-    "banger.host.command": "Commands Completed HostCommands",
-    "banger.host.disk": "Disks",
+    "banger.host.command": "Commands Completed HostCommands failed_program",
+    "banger.host.copy": "copy_disk",
+    "banger.host.disk": "Disks digest_file has_ext4",
     "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",

@@ -26,10 +26,15 @@ def image_pull(reference: str, name: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("reference", metavar="NAME|SCHEME:REFERENCE")
 @click.option("--name", help="what to call it here")
+@click.option("--force", is_flag=True, help="get it again though it is here")
 @json_option
-def kernel_pull(reference: str, name: str | None, as_json: bool) -> None:
-    """Get a kernel, for example debian-bookworm or debian:trixie."""
-    kernel = run_operation("kernel.pull", _named(reference, name))["kernel"]
+def kernel_pull(reference: str, name: str | None, force: bool, as_json: bool) -> None:
+    """Get a kernel, for example debian-bookworm or debian:trixie.
+
+    With --force a newer one takes the name; VMs keep the kernel they were made with.
+    """
+    params = {**_named(reference, name), **({"force": True} if force else {})}
+    kernel = run_operation("kernel.pull", params)["kernel"]
     _pulled(kernel, as_json)
 
 
@@ -57,11 +62,15 @@ def image_list(as_json: bool, quiet: bool) -> None:
 
 
 @click.command()
+@click.option("--available", is_flag=True, help="list what can be pulled, and whether it is here")
 @json_option
 @quiet_option
-def kernel_list(as_json: bool, quiet: bool) -> None:
+def kernel_list(available: bool, as_json: bool, quiet: bool) -> None:
     """List the kernels here, and those that can be had by name."""
     answer = Client().call("kernel.list")
+    if available:
+        _list_offers(answer["offers"], as_json=as_json, quiet=quiet)
+        return
     _list(answer["kernels"], answer["available"], "kernel", as_json=as_json, quiet=quiet)
 
 
@@ -94,6 +103,25 @@ def _list(
         say(f"can be pulled: {', '.join(rest)} (banger {what} pull NAME)")
 
 
+def _list_offers(offers: list[dict[str, Any]], *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        print_json(offers)
+        return
+    if quiet:
+        print("".join(f"{offer['name']}\n" for offer in offers), end="")
+        return
+    rows = (
+        (
+            offer["name"],
+            offer["state"],
+            format_bytes(offer["bytes"]) if offer["bytes"] is not None else "-",
+            offer["reference"],
+        )
+        for offer in offers
+    )
+    print_table(("NAME", "STATE", "SIZE", "SOURCE"), rows)
+
+
 @click.command()
 @click.argument("name")
 @json_option
@@ -110,6 +138,10 @@ def kernel_show(name: str, as_json: bool) -> None:
     _show(Client().call("kernel.show", {"name": name}), "kernel", as_json)
 
 
+#: Members of a record that only programs have use for.
+_NOT_FOR_PEOPLE = ("mtime_ns",)
+
+
 def _show(answer: dict[str, Any], what: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
@@ -119,12 +151,14 @@ def _show(answer: dict[str, Any], what: str, as_json: bool) -> None:
     pairs = [
         (sizes.get(key, key.replace("_", " ")), format_bytes(value) if key in sizes else _text(value))
         for key, value in thing.items()
-        if value not in (None, {}, [], "")
+        if value not in (None, {}, [], "") and key not in _NOT_FOR_PEOPLE
     ]
     print_pairs([*pairs, ("used by", ", ".join(answer["used_by"]))])
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         value = [f"{key}={inner}" for key, inner in value.items()]
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -102,12 +102,26 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
     for notice in notices:
         op.event("notice", text=notice)
     image = catalogue.ensure_image(image_ref)
+    spec = _fit_image(wanted, spec, image)
     kernel = catalogue.ensure_kernel(_kernel_reference(wanted, image, defaults.kernel))
     if kernel.arch != image.arch:
         raise UsageError(
             f"the kernel is for {kernel.arch}, the image for {image.arch}", hint="choose a matching pair"
         )
     return Choice(spec, image, kernel, notices)
+
+
+def _fit_image(wanted: VmChoices, spec: VmSpec, image: Image) -> VmSpec:
+    """Return the spec with a root disk that the image fits on; UsageError when a smaller one was asked for."""
+    least = -(-image.size_bytes >> 20)
+    if spec.overlay_mib >= least:
+        return spec
+    if wanted.overlay_size is not None:
+        raise UsageError(
+            f"'{image.name}' is {format_mib(least)} large and does not fit on {format_mib(spec.overlay_mib)}",
+            hint=f"--overlay-size {format_mib(least)}, or more",
+        )
+    return spec.model_copy(update={"overlay_mib": least})
 
 
 def _describe_sizes(wanted: VmChoices, defaults: Defaults, spec: VmSpec) -> str:

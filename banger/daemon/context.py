@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,12 @@ from banger.errors import CancelledError, NotFoundError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from banger.daemon.publish import StagedPull
+    from banger.daemon.pulls import Catalogue
     from banger.daemon.services import Services
+    from banger.model.image import Image, Kernel
     from banger.model.service import ServiceStatus
+    from banger.model.source import PulledImage, PulledKernel
     from banger.model.vm import Vm
 
 #: Finished operations are kept this long (seconds) and this many.
@@ -140,6 +145,52 @@ class OperationContext:
         from banger.daemon.starts import vm_paths
 
         return vm_paths(self.services, vm).directory
+
+    def quiet_disks(self, vm: Vm) -> AbstractContextManager[Path]:
+        """Hold a VM's disks still and give the directory they are in; see :func:`banger.daemon.quiet.quiet_disks`."""
+        from banger.daemon.quiet import quiet_disks
+
+        return quiet_disks(self, vm)
+
+    def staging(self, prefix: str, scheme: str) -> AbstractContextManager[StagedPull]:
+        """Give a staging directory for what is to be published; whatever is left in it is removed.
+
+        :param prefix: what the stages shown to people begin with; :param scheme: whose cache it is.
+        """
+        from banger.daemon.publish import staged
+
+        return staged(self, prefix, scheme)
+
+    def publish_image(self, pull: StagedPull, name: str, source: str, pulled: PulledImage) -> Image:
+        """Put an image from a staging directory into the store; ConflictError when name or content are there."""
+        from banger.daemon.publish import publish_image
+
+        return publish_image(self, pull, name, source, pulled)
+
+    def publish_kernel(self, pull: StagedPull, name: str, source: str, pulled: PulledKernel) -> Kernel:
+        """Put a kernel from a staging directory into the store; ConflictError when name or content are there."""
+        from banger.daemon.publish import publish_kernel
+
+        return publish_kernel(self, pull, name, source, pulled)
+
+    def image_directory(self, image: Image) -> Path:
+        """Return the directory of an image's files: ``rootfs.ext4``, its work seed, ``manifest.json``."""
+        from banger.daemon.publish import content_dir
+
+        return content_dir(self.services.paths.images, image.digest)
+
+    def kernel_directory(self, kernel: Kernel) -> Path:
+        """Return the directory of a kernel's files: ``vmlinuz``, ``modules.ext4``, ``initrd.img``."""
+        from banger.daemon.publish import content_dir
+
+        return content_dir(self.services.paths.kernels, kernel.digest)
+
+    @property
+    def store(self) -> Catalogue:
+        """The images and kernels that are here."""
+        from banger.daemon.pulls import Catalogue
+
+        return Catalogue(self)
 
     def service(self, name: str) -> ServiceStatus:
         """Return how a plugin's service is; NotFoundError when there is none of that name."""

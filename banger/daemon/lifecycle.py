@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from banger.daemon.choices import Choice
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
-from banger.daemon.pulls import remove_tree
+from banger.daemon.publish import remove_tree
 from banger.daemon.services import Services
 from banger.daemon.starts import Start, open_handles, running_process, undo_factory, vm_paths
 from banger.daemon.takedown import (

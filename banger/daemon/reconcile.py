@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from banger.daemon.background import in_thread
-from banger.daemon.pulls import content_dir, remove_tree
+from banger.daemon.publish import content_dir, remove_tree
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process
 from banger.daemon.takedown import finish_stop, log_event, save_vm

@@ -13,7 +13,7 @@ from banger.config.paths import make_private
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
 from banger.daemon.lending import resolve_lent
-from banger.daemon.pulls import content_dir
+from banger.daemon.publish import content_dir
 from banger.daemon.services import Services
 from banger.errors import NotFoundError, PluginError, StartError, VmmError
 from banger.model.capability import Capability

@@ -23,6 +23,7 @@ from banger.host.process import is_process_alive, process_start_time
 #: Debian package that has a program banger or a built-in plugin runs, for the hint when it is missing.
 PACKAGES = {
     "debugfs": "e2fsprogs",
+    "depmod": "kmod",
     "dpkg-deb": "dpkg",
     "e2fsck": "e2fsprogs",
     "getent": "libc-bin",

@@ -243,6 +243,15 @@ def has_foreign_owners(directory: Path) -> bool:
     return False
 
 
+def has_ext4(image: Path) -> bool:
+    """Tell whether a file holds an ext4 file system."""
+    try:
+        _read_superblock(image)
+    except HostError:
+        return False
+    return True
+
+
 def _read_superblock(image: Path) -> bytes:
     try:
         with open(image, "rb") as file:

@@ -20,6 +20,11 @@ class Image(BaseModel):
     distro: str = ""
     arch: str
     source: str = Field(description="the reference it was pulled from, scheme included")
+    #: False: the file at ``path`` is the user's own and stays where it is; the store has a link to it.
+    managed: bool = True
+    path: str = ""
+    #: When that file was changed last, nanoseconds since 1970, as it was registered.
+    mtime_ns: int = 0
     #: The kernel reference to boot it with, unless the user names another.
     kernel_ref: str | None = None
     #: UUID in the ext4 superblock, by which the guest finds its root disk.
@@ -39,7 +44,7 @@ class Image(BaseModel):
 
 
 class Kernel(BaseModel):
-    """A kernel in the store: ``vmlinuz`` and a modules disk."""
+    """A kernel in the store: ``vmlinuz``, a modules disk, and the ``initrd.img`` it came with, if it did."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,7 +54,11 @@ class Kernel(BaseModel):
     distro: str = ""
     arch: str
     source: str
+    #: SHA-256 of the file that is booted, 64 hexadecimal digits; empty in records of before it was kept.
+    vmlinuz_sha256: str = ""
     #: UUID of the ext4 file system with ``/lib/modules/<release>``; None when there are no modules.
     modules_uuid: str | None = None
+    #: Whether an initrd is kept with it. banger boots with an initramfs of its own.
+    initrd: bool = False
     allocated_bytes: int = Field(ge=0)
     created_at: datetime

@@ -50,8 +50,10 @@ class PullContext(Protocol):
 class PulledImage:
     """What an image source leaves in the staging directory, and how the image wants to be run.
 
-    ``rootfs`` is an ext4 file; ``work_seed`` a directory whose content becomes the work disk's (regular files and
-    directories only). Both lie in the staging directory. ``packages`` are those it was made from, where it was.
+    ``rootfs`` is an ext4 file; ``work_seed`` what work disks begin as: a directory of regular files and directories, or
+    an ext4 file. Both lie in the staging directory. ``packages`` are those it was made from, where it was.
+
+    :param in_place: ``rootfs`` is a file of the user's, anywhere, and is linked to, not moved.
     """
 
     rootfs: Path
@@ -64,6 +66,7 @@ class PulledImage:
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,14 @@ class PulledKernel:
     """What a kernel source leaves in the staging directory.
 
     ``vmlinuz`` is a bzImage or ELF file; ``modules`` the directory that is ``/lib/modules/<release>``, with
-    ``modules.dep`` and ``modules.builtin`` in it.
+    ``modules.dep`` and ``modules.builtin`` in it, or an ext4 file that holds it. ``initrd`` is kept, not booted.
     """
 
     vmlinuz: Path
     release: str
     distro: str
     modules: Path | None = None
+    initrd: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +109,17 @@ class ImageSource:
 
 @dataclass(frozen=True, slots=True)
 class KernelSource:
-    """A way to get kernels; as :class:`ImageSource`."""
+    """A way to get kernels; as :class:`ImageSource`.
+
+    :param size: bytes that a known reference takes in the store, about; None where that is not known beforehand.
+    """
 
     scheme: str
     summary: str
     default_name: Callable[[str], str]
     pull: Callable[[str, PullContext], PulledKernel]
     known: tuple[str, ...] = ()
+    size: Callable[[str], int | None] | None = None
 
     @property
     def name(self) -> str:

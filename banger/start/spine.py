@@ -44,11 +44,24 @@ def check_host(ctx: StartContext) -> None:
                 f"{file} is gone, which '{ctx.vm.name}' boots from",
                 hint=f"put it back, or: banger vm delete {ctx.vm.name}, then pull its image and kernel again",
             )
+    if not ctx.image.managed:
+        _check_unchanged(ctx)
     free = shutil.disk_usage(ctx.paths.directory).free // (1024 * 1024)
     if free < _SPARE_MIB:
         raise HostError(
             f"{free} MiB are free where VMs are kept ({ctx.paths.directory.parent}), {_SPARE_MIB} MiB are needed",
             hint="free some space; banger image list shows what images take",
+        )
+
+
+def _check_unchanged(ctx: StartContext) -> None:
+    """Refuse to boot over a registered file that is not what it was: the VM's root disk holds differences to that."""
+    info = ctx.paths.rootfs.stat()
+    if (info.st_size, info.st_mtime_ns) != (ctx.image.size_bytes, ctx.image.mtime_ns):
+        raise HostError(
+            f"{ctx.image.path} has changed since it was registered as '{ctx.image.name}'",
+            hint=f"put it back, or: banger vm delete {ctx.vm.name}; banger image delete {ctx.image.name}; "
+            "register it again",
         )
 
 

@@ -185,6 +185,20 @@ class Database:
                 hint=f"see: banger {what} list",
             ) from error
 
+    def rename_kernel(self, kernel: Kernel, name: str) -> None:
+        """Give a kernel another name; ConflictError when that is taken."""
+        record = kernel.model_copy(update={"name": name}).model_dump_json()
+        try:
+            self._write(
+                "UPDATE kernels SET name = ?, record = ? WHERE digest = ?", name, record, kernel.digest
+            )
+        except sqlite3.IntegrityError as error:
+            raise ConflictError(f"a kernel called '{name}' exists", hint="see: banger kernel list") from error
+
+    def update_image(self, image: Image) -> None:
+        """Write an image's record; its name and digest do not change."""
+        self._write("UPDATE images SET record = ? WHERE digest = ?", image.model_dump_json(), image.digest)
+
     def delete_image(self, digest: str) -> None:
         """Delete an image's row; ConflictError while a VM is pinned to it."""
         self._delete("images", digest)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 @hookimpl
 def banger_register_kernel_sources() -> list[KernelSource]:
     from banger.api import KernelSource
-    from banger_kernels_debian.source import SUITES, default_name, pull
+    from banger_kernels_debian.source import SUITES, default_name, find_size, pull
 
-    return [KernelSource("debian", "the distribution's kernel for clouds", default_name, pull, known=SUITES)]
+    summary = "the distribution's kernel for clouds"
+    return [KernelSource("debian", summary, default_name, pull, known=SUITES, size=find_size)]

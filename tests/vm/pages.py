@@ -39,7 +39,7 @@ _VOLATILE = (
     (r"\s+", " "),
 )
 #: Lines that some hosts print and others do not: notices, jobs, stages that took more than a second.
-_HOSTS_OWN = re.compile(r"^(note: software emulation|\[\d+\]|  [\w -]+  \d+(\.\d+)? s$)")
+_HOSTS_OWN = re.compile(r"^(note: software emulation|\[\d+\]|  [\w:. -]+  \d+(\.\d+)? s$)")
 
 
 @dataclass

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from banger.daemon.context import OperationContext
-from banger.daemon.pulls import Catalogue, available_names, content_dir, remove_tree
-from banger.errors import NotFoundError
+from banger.daemon.pulls import Catalogue, available_names, known_names
 from banger.model.command import Operation
 from banger.model.image import Image, Kernel
-from banger.model.name import unknown_hint
+from banger.model.source import KernelSource
 
 
 class PullParams(BaseModel):
@@ -19,6 +20,12 @@ class PullParams(BaseModel):
 
     reference: str = Field(min_length=1, max_length=512)
     name: str | None = Field(default=None, max_length=127)
+
+
+class KernelPullParams(PullParams):
+    """``force``: get it again though it is here."""
+
+    force: bool = False
 
 
 class ThingParams(BaseModel):
@@ -56,33 +63,21 @@ class ImageList(BaseModel):
     available: tuple[str, ...]
 
 
+class KernelOffer(BaseModel):
+    """A kernel that a source is known to have; ``bytes``: what it takes, or about, where that is known."""
+
+    name: str
+    reference: str
+    state: Literal["pulled", "available"]
+    bytes: int | None
+
+
 class KernelList(BaseModel):
-    """Stored kernels, and the references that can be pulled by name."""
+    """Stored kernels, and what can be pulled: by name, and with what is known of it."""
 
     kernels: tuple[Kernel, ...]
     available: tuple[str, ...]
-
-
-def _image(op: OperationContext, name: str) -> Image:
-    image = Catalogue(op).find_image(name)
-    if image is None:
-        known = [image.name for image in op.services.database.images()]
-        raise NotFoundError(
-            f"there is no image '{name[:80]}' here",
-            hint=unknown_hint(name, known, "get one: banger image pull NAME"),
-        )
-    return image
-
-
-def _kernel(op: OperationContext, name: str) -> Kernel:
-    kernel = Catalogue(op).find_kernel(name)
-    if kernel is None:
-        known = [kernel.name for kernel in op.services.database.kernels()]
-        raise NotFoundError(
-            f"there is no kernel '{name[:80]}' here",
-            hint=unknown_hint(name, known, "get one: banger kernel pull NAME"),
-        )
-    return kernel
+    offers: tuple[KernelOffer, ...] = ()
 
 
 def pull_image(op: OperationContext, params: PullParams) -> ImageDetail:
@@ -91,10 +86,10 @@ def pull_image(op: OperationContext, params: PullParams) -> ImageDetail:
     return _image_detail(op, Catalogue(op).pull_image(params.reference, params.name))
 
 
-def pull_kernel(op: OperationContext, params: PullParams) -> KernelDetail:
+def pull_kernel(op: OperationContext, params: KernelPullParams) -> KernelDetail:
     """Pull a kernel."""
     op.services.check_configured()
-    return _kernel_detail(op, Catalogue(op).pull_kernel(params.reference, params.name))
+    return _kernel_detail(op, Catalogue(op).pull_kernel(params.reference, params.name, force=params.force))
 
 
 def _image_detail(op: OperationContext, image: Image) -> ImageDetail:
@@ -115,37 +110,53 @@ def list_images(op: OperationContext, _: Nothing) -> ImageList:
 
 def list_kernels(op: OperationContext, _: Nothing) -> KernelList:
     """List kernels."""
-    available = available_names(op.services.registries.kernel_sources)
-    return KernelList(kernels=tuple(op.services.database.kernels()), available=available)
+    sources = op.services.registries.kernel_sources
+    stored = {kernel.source: kernel for kernel in op.services.database.kernels()}
+    offers = [
+        _offer(name, source, known, stored.get(f"{source.scheme}:{known}"))
+        for name, found in sorted(known_names(sources).items())
+        for source, known in found
+    ]
+    return KernelList(
+        kernels=tuple(op.services.database.kernels()),
+        available=available_names(sources),
+        offers=tuple(offers),
+    )
+
+
+def _offer(name: str, source: KernelSource, known: str, here: Kernel | None) -> KernelOffer:
+    size = here.allocated_bytes if here else source.size(known) if source.size else None
+    state: Literal["pulled", "available"] = "pulled" if here else "available"
+    return KernelOffer(name=name, reference=f"{source.scheme}:{known}", state=state, bytes=size)
 
 
 def show_image(op: OperationContext, params: ThingParams) -> ImageDetail:
     """Show an image."""
-    return _image_detail(op, _image(op, params.name))
+    return _image_detail(op, Catalogue(op).image(params.name))
 
 
 def show_kernel(op: OperationContext, params: ThingParams) -> KernelDetail:
     """Show a kernel."""
-    return _kernel_detail(op, _kernel(op, params.name))
+    return _kernel_detail(op, Catalogue(op).kernel(params.name))
 
 
 def delete_image(op: OperationContext, params: ThingParams) -> ImageDetail:
-    """Delete an image no VM is pinned to: first its row, which refuses, then its files."""
-    name, locks = _image(op, params.name).name, op.services.locks
-    with locks.hold("pull", f"image {name}", cancelled=op.cancelled), locks.hold("publish"):
-        image = _image(op, name)
-        op.services.database.delete_image(image.digest)
-        remove_tree(content_dir(op.services.paths.images, image.digest))
+    """Delete an image no VM is pinned to."""
+    store = Catalogue(op)
+    name = store.image(params.name).name
+    with op.services.locks.hold("pull", f"image {name}", cancelled=op.cancelled):
+        image = store.image(name)
+        store.delete_image(image)
     return ImageDetail(image=image)
 
 
 def delete_kernel(op: OperationContext, params: ThingParams) -> KernelDetail:
-    """Delete a kernel no VM is pinned to."""
-    name, locks = _kernel(op, params.name).name, op.services.locks
-    with locks.hold("pull", f"kernel {name}", cancelled=op.cancelled), locks.hold("publish"):
-        kernel = _kernel(op, name)
-        op.services.database.delete_kernel(kernel.digest)
-        remove_tree(content_dir(op.services.paths.kernels, kernel.digest))
+    """Delete a kernel that no VM is pinned to and no image needs."""
+    store = Catalogue(op)
+    name = store.kernel(params.name).name
+    with op.services.locks.hold("pull", f"kernel {name}", cancelled=op.cancelled):
+        kernel = store.kernel(name)
+        store.delete_kernel(kernel)
     return KernelDetail(kernel=kernel)
 
 
@@ -154,7 +165,7 @@ OPERATIONS = [
     Operation("image.list", "list images", Nothing, ImageList, list_images),
     Operation("image.show", "show an image", ThingParams, ImageDetail, show_image),
     Operation("image.delete", "delete an image", ThingParams, ImageDetail, delete_image),
-    Operation("kernel.pull", "get a kernel", PullParams, KernelDetail, pull_kernel),
+    Operation("kernel.pull", "get a kernel", KernelPullParams, KernelDetail, pull_kernel),
     Operation("kernel.list", "list kernels", Nothing, KernelList, list_kernels),
     Operation("kernel.show", "show a kernel", ThingParams, KernelDetail, show_kernel),
     Operation("kernel.rm", "delete a kernel", ThingParams, KernelDetail, delete_kernel),

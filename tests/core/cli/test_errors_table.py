@@ -107,6 +107,7 @@ OPERATION = [
     ("kernel show nothing", "there is no kernel 'nothing'", "banger kernel pull NAME"),
     ("kernel rm nothing", "there is no kernel 'nothing'", "banger kernel pull NAME"),
     ("image pull nowhere:x", "nowhere", ""),
+    ("kernel rm nothing", "there is no kernel 'nothing'", "banger kernel list"),
     ("vm create --net wormhole", "there is no network 'wormhole'", "user"),
     ("vm create --vmm bochs", "there is no vmm 'bochs'", "qemu"),
     ("vm create --without gravity", "there is no capability 'gravity'", "workdisk"),

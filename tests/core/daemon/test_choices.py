@@ -15,6 +15,7 @@ from banger.model.capability import Capability
 from banger.model.vmm import VmmProbe
 from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
+from banger.testing.samples import sample_image
 from tests.core.daemon.paper_lab import make_network, make_vmm
 
 MakeLab = Callable[..., BangerApp]
@@ -291,3 +292,13 @@ def test_nat_is_the_capability_where_there_is_one(lab: MakeLab) -> None:
     assert create(app, network="shut", nat=True, **{"with": ["nat"]})["spec"]["capabilities"] == {"nat": {}}
     with pytest.raises(UsageError, match="contradict each other"):
         create(app, network="shut", nat=True, without=["nat"])
+
+
+def test_root_disk_is_at_least_as_large_as_the_image(app: BangerApp) -> None:
+    large = sample_image("large", size_bytes=(12 << 30) + 1)
+    app.services.database.add_image(large)
+    error = refusal(app, UsageError, image="large", overlay_size="8G")
+    assert error.message == "'large' is 12289M large and does not fit on 8G"
+    assert error.hint == "--overlay-size 12289M, or more"
+    assert create(app, image="large")["spec"]["overlay_mib"] == 12 * 1024 + 1
+    assert create(app, image="large", overlay_size="16G")["spec"]["overlay_mib"] == 16 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from banger.daemon.pulls import content_dir
-from banger.errors import ConflictError, NotFoundError, PluginError
+from banger.daemon.publish import content_dir
+from banger.errors import ConflictError, KernelError, NotFoundError, PluginError
 from banger.model.source import KernelSource, PullContext, PulledKernel
+from banger.model.vm import VmState
 from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
+from banger.testing.samples import sample_image, sample_vm
 
 MakeLab = Callable[..., BangerApp]
 
@@ -122,3 +125,94 @@ def test_name_of_two_sources_is_refused_with_both_and_either_can_be_had(lab: Mak
         app.call("kernel.pull", {"reference": "a"})
     assert "other:a or same:a" in (caught.value.hint or "")
     assert app.call("kernel.pull", {"reference": "other:a"})["kernel"]["source"] == "other:a"
+
+
+# Getting it again, and what stands in the way of deleting
+
+
+class Edition:
+    """Content of a source that changes from time to time."""
+
+    def __init__(self) -> None:
+        self.text = b"first"
+
+    def pull(self, reference: str, pull: PullContext) -> PulledKernel:
+        file = pull.staging / "vmlinuz"
+        file.write_bytes(self.text)
+        return PulledKernel(file, "6.1.0", "test")
+
+
+def test_force_gets_a_newer_kernel_under_the_same_name(lab: MakeLab) -> None:
+    edition = Edition()
+    app = lab(make_source("a", pull=edition.pull))
+    first = app.call("kernel.pull", {"reference": "a"})["kernel"]
+    again = app.call("kernel.pull", {"reference": "a", "force": True})["kernel"]
+    assert again == first
+    edition.text = b"second"
+    assert app.call("kernel.pull", {"reference": "a"})["kernel"] == first
+    second = app.call("kernel.pull", {"reference": "a", "force": True})["kernel"]
+    assert second["name"] == "a" and second["digest"] != first["digest"]
+    assert second["vmlinuz_sha256"] == hashlib.sha256(b"second").hexdigest()
+    assert names_with_files(app) == ["a"]
+
+
+def test_force_keeps_the_kernel_that_a_vm_is_pinned_to(lab: MakeLab) -> None:
+    edition = Edition()
+    app = lab(make_source("a", pull=edition.pull))
+    first = app.call("kernel.pull", {"reference": "a"})["kernel"]
+    app.services.database.add_vm(sample_vm(kernel=first["digest"], state=VmState.STOPPED))
+    edition.text = b"second"
+    app.call("kernel.pull", {"reference": "a", "force": True})
+    kept = f"a-{first['digest'][7:19]}"
+    assert names_with_files(app) == ["a", kept]
+    assert app.call("kernel.show", {"name": kept})["used_by"] == ["otter"]
+    with pytest.raises(ConflictError, match="the kernel is in use by otter"):
+        app.call("kernel.rm", {"name": kept})
+
+
+def test_a_pull_that_fails_leaves_the_kernel_that_is_there(lab: MakeLab) -> None:
+    edition = Edition()
+
+    def pull(reference: str, context: PullContext) -> PulledKernel:
+        if edition.text == b"second":
+            raise KernelError("the line is down")
+        return edition.pull(reference, context)
+
+    app = lab(make_source("a", pull=pull))
+    app.call("kernel.pull", {"reference": "a"})
+    edition.text = b"second"
+    with pytest.raises(KernelError, match="the line is down"):
+        app.call("kernel.pull", {"reference": "a", "force": True})
+    assert names_with_files(app) == ["a"]
+    assert list(app.paths.staging.iterdir()) == []
+
+
+def test_kernel_that_an_image_could_not_get_again_is_not_deleted(lab: MakeLab) -> None:
+    app = lab(make_source("a"))
+    kernel = app.call("kernel.pull", {"reference": "a"})["kernel"]
+    app.services.database.add_image(
+        sample_image(name="mine", digest=f"sha256:{'5' * 64}", kernel_ref=kernel["digest"])
+    )
+    with pytest.raises(ConflictError, match="the image 'mine' boots with the kernel 'a' only") as caught:
+        app.call("kernel.rm", {"name": "a"})
+    assert caught.value.hint == "banger image delete mine"
+    app.services.database.delete_image(f"sha256:{'5' * 64}")
+    app.services.database.add_image(
+        sample_image(name="mine", digest=f"sha256:{'5' * 64}", kernel_ref="same:a")
+    )
+    app.call("kernel.rm", {"name": "a"})
+
+
+def test_what_can_be_pulled_says_what_is_known_of_it(lab: MakeLab) -> None:
+    app = lab(make_source("a", "b", size={"a": 5 << 20}.get))
+    assert app.call("kernel.list")["offers"] == [
+        {"name": "a", "reference": "same:a", "state": "available", "bytes": 5 << 20},
+        {"name": "b", "reference": "same:b", "state": "available", "bytes": None},
+    ]
+    kernel = app.call("kernel.pull", {"reference": "b"})["kernel"]
+    assert app.call("kernel.list")["offers"][1] == {
+        "name": "b",
+        "reference": "same:b",
+        "state": "pulled",
+        "bytes": kernel["allocated_bytes"],
+    }

@@ -59,6 +59,31 @@ def test_disk_holds_the_images_work_seed(tmp_path: Path) -> None:
     assert HostDisks(start.commands).read_file(made(start), "/.profile") == b"export A=1\n"
 
 
+def test_disk_begins_as_the_file_system_that_the_image_has(tmp_path: Path) -> None:
+    start = FakeStart(tmp_path)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "notes").write_text("kept")
+    seed = start.paths.image_dir / "work-seed.ext4"
+    disks = HostDisks(start.commands)
+    disks.make_ext4(seed, 32, uuid=str(uuid.UUID(int=7)), label="w", content=tree)
+    path = made(start)
+    assert disks.read_file(path, "/notes") == b"kept"
+    assert path.stat().st_size == start.vm.spec.disk_mib << 20
+    handles = start.handles()
+    ctx: Any = FakeStepContext(start, handles, handles.enter("x", "p", "r", keep=False))
+    assert disk.guest_config(ctx, {}).mounts[0].uuid == str(uuid.UUID(int=7))
+
+
+def test_disk_too_small_for_what_the_image_begins_with_is_refused(tmp_path: Path) -> None:
+    start = FakeStart(tmp_path)
+    seed = start.paths.image_dir / "work-seed.ext4"
+    HostDisks(start.commands).make_ext4(seed, 65, uuid=str(uuid.UUID(int=7)), label="w")
+    with pytest.raises(HostError, match="64 MiB does not hold") as caught:
+        made(start)
+    assert caught.value.hint == "--disk-size 65M, or more"
+
+
 def test_image_without_a_work_seed_gives_an_empty_disk(tmp_path: Path) -> None:
     start = FakeStart(tmp_path)
     path = made(start)
