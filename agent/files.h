@@ -10,4 +10,6 @@ int tree_read(const struct json *request);
 int tree_write(const struct json *request);
 /* In relay.c. */
 int relay_run(const struct json *request);
+/* In listen.c. */
+int listen_run(const struct json *request);
 #endif

@@ -76,6 +76,7 @@ static const struct operation operations[] = {
     {.name = "tree-read", .run = tree_read},
     {.name = "tree-write", .run = tree_write},
     {.name = "relay", .run = relay_run},
+    {.name = "listen", .run = listen_run},
 };
 
 static const struct operation *find_operation(const char *name) {

@@ -95,6 +95,7 @@ def walk_commands(
 
 def configuration_page() -> str:
     """Return every key of the configuration file, the plugins' included."""
+    from banger.config.lent import Auth, FileSync
     from banger.config.settings import CoreSettings, Defaults
 
     parts = ["# Configuration", "", NOTE]
@@ -106,13 +107,23 @@ def configuration_page() -> str:
         "",
         "## At the top",
         "",
-        *_keys(CoreSettings, skip={"defaults"}),
+        *_keys(CoreSettings, skip={"defaults", "auth", "file_sync"}),
         "",
         "## [defaults]",
         "",
         "What a new VM gets unless a flag says otherwise. Sizes are MiB, or text like `2G`.",
         "",
         *_keys(Defaults),
+        "",
+        "## [auth]",
+        "",
+        *_keys(Auth),
+        "",
+        "## [[file_sync]]",
+        "",
+        "One table for each file or directory.",
+        "",
+        *_keys(FileSync),
         "",
     ]
     for plugin, model in settings_models():

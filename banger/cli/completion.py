@@ -108,6 +108,7 @@ _LIVE = {
     ("*", "kernel"): "kernel-source",
     ("*", "vmm"): "offered-vmms",
     ("*", "network"): "offered-networks",
+    ("*", "auth"): "offered-auth",
     ("*", "with_"): "offered-capabilities",
     ("*", "without"): "offered-capabilities",
     ("image", "name"): "image",

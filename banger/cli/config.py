@@ -81,6 +81,12 @@ def _describe(file: Path) -> dict[str, Any]:
 
 
 @click.command()
-def schema() -> None:
+@click.option("--project", is_flag=True, help="of a repository's banger.toml instead")
+def schema(project: bool) -> None:
     """Print the JSON schema of the configuration file, for editors and checks; those of plugins included."""
+    if project:
+        from banger.cli.project_file import project_schema
+
+        print_json(project_schema())
+        return
     print_json(Client().call("config.schema")["document"])

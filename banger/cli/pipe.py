@@ -61,11 +61,11 @@ def run_piped(
 
     answer = client.call("vm.exec.open", {"vm": vm, "argv": list(argv), "env": env or {}, "user": "root"})
     with open_stream(answer["socket"], answer["token"]) as connection:
-        return _Pipe(connection, input, take, limit, silence).run()
+        return Pipe(connection, input, take, limit, silence).run()
 
 
-class _Pipe:
-    """One command's stream."""
+class Pipe:
+    """One command's stream, or the like of it; parameters as of :func:`run_piped`."""
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class _Pipe:
         self._take = take if take is not None else self._stdout.extend
 
     def run(self) -> Ended:
+        """Move bytes until the far end ends."""
         self._connection.setblocking(False)
         try:
             while True:

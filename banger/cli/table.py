@@ -42,6 +42,7 @@ COMMANDS = (
     Command("config show", "show every setting and where it came from", "banger.cli.config:show"),
     Command("config path", "list the files that are looked at", "banger.cli.config:path"),
     Command("config schema", "print the JSON schema of the file", "banger.cli.config:schema"),
+    Command("trust", "let a repository's banger.toml reach this host", "banger.cli.trust:trust"),
     Command("plugins list", "list plugins", "banger.cli.self:plugins_list"),
     Command("doctor", "look at the host and say what to mend", "banger.cli.self:doctor"),
     Command("bench", "measure banger against a baseline", "banger.bench.command:bench"),

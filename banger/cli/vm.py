@@ -207,6 +207,7 @@ def show(vm: str, as_json: bool) -> None:
             ("ports", ports or (f"{wanted}, once it runs" if wanted else "")),
             ("next start", describe_changes(record)),
             ("capabilities", ", ".join(spec["capabilities"])),
+            ("lent", ", ".join(spec["auth"])),
             *detail["labels"].items(),
             ("process", str(detail["pid"] or "")),
             ("holds", ", ".join(detail["holds"])),

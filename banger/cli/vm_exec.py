@@ -31,6 +31,23 @@ def command_options(command: F) -> F:
         click.option(
             "--env-file", multiple=True, metavar="FILE", help="variables from a file, NAME=VALUE lines"
         ),
+        click.option(
+            "--secret",
+            multiple=True,
+            metavar="NAME[=SOURCE]",
+            help="a file in the guest's memory, from env:VARIABLE, file:PATH, cmd:COMMAND or keyring:SERVICE/USER",
+        ),
+        click.option(
+            "--ssh-agent",
+            is_flag=True,
+            help="lend it your ssh agent, to list keys and to sign, while this runs",
+        ),
+        click.option(
+            "--ssh-key",
+            multiple=True,
+            metavar="KEY",
+            help="only this one: fingerprint or comment, see ssh-add -l",
+        ),
         click.option("--user", "-u", help="user in the guest [the image's, else root]"),
         click.option("--workdir", "-w", help="directory in the guest [the user's home]"),
         click.option(
@@ -68,6 +85,9 @@ def exec_command(
     workdir: str | None,
     proxy: bool | None,
     escape: str,
+    secret: tuple[str, ...],
+    ssh_agent: bool,
+    ssh_key: tuple[str, ...],
     terminal: bool | None,
     vm: str,
     command: tuple[str, ...],
@@ -82,6 +102,7 @@ def exec_command(
     """
     from banger.cli.environment import collect_environment
     from banger.cli.escape import SessionLeft, check_escape
+    from banger.cli.lend import collect_loan
     from banger.cli.terminal import has_terminal
 
     # From the VM's name on all belongs to the command, the customary -- before it included.
@@ -92,19 +113,21 @@ def exec_command(
         )
     command = command[1:] if command[:1] == ("--",) else command
     client, character, environment = Client(), check_escape(escape), collect_environment(env, env_file)
+    loan = collect_loan(secret, ssh_agent, ssh_key)
     place = plan_extensions(choices)(client, vm)
     try:
-        status = run_in_vm(
-            client,
-            vm,
-            wrap_command(place, command),
-            env=environment,
-            user=user,
-            workdir=workdir or place.workdir,
-            terminal=terminal,
-            proxy=proxy,
-            escape=character,
-        )
+        with loan.lent(client, vm) as lent:
+            status = run_in_vm(
+                client,
+                vm,
+                wrap_command(place, command),
+                env={**lent, **environment},
+                user=user,
+                workdir=workdir or place.workdir,
+                terminal=terminal,
+                proxy=proxy,
+                escape=character,
+            )
     except SessionLeft:
         say_left(client, vm, command)
         return 0

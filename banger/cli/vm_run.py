@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -11,9 +11,11 @@ import click
 from banger.cli.client import Client
 from banger.cli.environment import collect_environment
 from banger.cli.escape import SessionLeft, check_escape
-from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
+from banger.cli.extension import ExtendedCommand, Place, Plans, plan_extensions, wrap_command
+from banger.cli.lend import collect_loan
 from banger.cli.output import Progress, leave_line, say
 from banger.cli.place import absolute_reference
+from banger.cli.project import Plan, plan_project
 from banger.cli.vm import cancel, describe_ports, json_option, run_operation, show_detail
 from banger.cli.vm_exec import command_options, run_in_vm, say_left, say_running
 from banger.errors import BangerError, UsageError
@@ -55,6 +57,12 @@ def size_options(command: F) -> F:
             "--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"
         ),
         click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on"),
+        click.option(
+            "--auth",
+            multiple=True,
+            metavar="NAME",
+            help="lend it credentials (banger auth list); none: nothing",
+        ),
         click.option("--nat", is_flag=True, help="a way out into the network, as with --with nat"),
         click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),
     )
@@ -92,6 +100,7 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
     help="run the command at once, or when the init is up [agent; system with --detach]",
 )
 @click.option("--rm", "remove", is_flag=True, help="delete the VM when the command ends")
+@click.option("--no-project", is_flag=True, help="leave the repository's banger.toml out")
 @click.option("-d", "--detach", is_flag=True, help="leave the VM running, run nothing")
 @click.option("--json", "as_json", is_flag=True, help="with --detach: print the VM as JSON")
 @command_options
@@ -105,6 +114,9 @@ def run(
     workdir: str | None,
     proxy: bool | None,
     escape: str,
+    secret: tuple[str, ...],
+    ssh_agent: bool,
+    ssh_key: tuple[str, ...],
     wait: str | None,
     command: tuple[str, ...],
     **choices: Any,
@@ -117,21 +129,21 @@ def run(
       banger vm run --rm --wait system -- ./needs-services.sh
       banger vm run -d -p 8080             a VM in the background
     """
-    if detach and (remove or command):
-        raise click.UsageError("--detach goes with neither --rm nor a command")
-    if as_json and not detach:
-        raise UsageError(
-            "--json goes with --detach: what a command prints is its own",
-            hint="banger vm run --detach --json, or banger vm create --json",
-        )
+    _check_flags(detach, remove or bool(command), as_json, ssh_agent)
     environment, character = collect_environment(env, env_file), check_escape(escape)
+    project = plan_project(choices)
+    environment = {**project.env, **environment}
+    # An agent that the project asks for is no use to a VM that is only left running.
+    wants_agent = ssh_agent or (project.ssh_agent and not detach)
+    loan = collect_loan((*project.secrets, *secret), wants_agent, ssh_key)
     prepare = plan_extensions(choices)
     if detach:
         client = Client()
         with prepare.staged(client.paths.handover) as content:
             params = {**_params(choices), "wait": wait or "system", **_given(content)}
             detail = run_operation("vm.create", params)
-        prepare(client, detail["vm"]["id"], staged=detail["content"])
+        given = {**loan.bring(client, detail["vm"]["id"]), **environment}
+        _settle(client, detail, project, prepare, given)
         show_detail(detail, as_json, "is running")
         return 0
     client, progress = Client(), Progress()
@@ -144,18 +156,19 @@ def run(
         progress.end()
         for port in describe_ports(detail["ports"], detail["vm"]):
             say(f"published {port}")
-        place = prepare(client, vm["id"], staged=detail["content"])
-        return run_in_vm(
-            client,
-            vm["id"],
-            wrap_command(place, command),
-            env=environment,
-            user=user,
-            workdir=workdir or place.workdir,
-            proxy=proxy,
-            escape=character,
-            image_command=True,
-        )
+        with loan.lent(client, vm["id"]) as lent:
+            place = _settle(client, detail, project, prepare, {**lent, **environment})
+            return run_in_vm(
+                client,
+                vm["id"],
+                wrap_command(place, command),
+                env={**lent, **environment},
+                user=user,
+                workdir=workdir or place.workdir,
+                proxy=proxy,
+                escape=character,
+                image_command=True,
+            )
     except SessionLeft:
         assert vm is not None
         if remove:
@@ -166,6 +179,32 @@ def run(
     finally:
         progress.end()
         _leave(client, progress, vm, remove)
+
+
+def _check_flags(detach: bool, ends: bool, as_json: bool, ssh_agent: bool) -> None:
+    """Refuse what does not go together. :param ends: the run has an end: a command, or ``--rm``."""
+    if detach and ends:
+        raise click.UsageError("--detach goes with neither --rm nor a command")
+    if as_json and not detach:
+        raise UsageError(
+            "--json goes with --detach: what a command prints is its own",
+            hint="banger vm run --detach --json, or banger vm create --json",
+        )
+    if detach and ssh_agent:
+        raise UsageError(
+            "--ssh-agent lasts as long as what runs", hint="banger vm exec --ssh-agent VM -- COMMAND, later"
+        )
+
+
+def _settle(
+    client: Client, detail: Mapping[str, Any], project: Plan, prepare: Plans, env: dict[str, str]
+) -> Place:
+    """Bring what belongs into a new VM, and let the project set it up."""
+    vm = detail["vm"]["id"]
+    project.lend(client, vm)
+    place = prepare(client, vm, staged=detail["content"])
+    project.set_up(client, vm, place.workdir, env)
+    return place
 
 
 def _leave(client: Client, progress: Progress, vm: dict[str, Any] | None, remove: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
+from banger.config.lent import Auth
 from banger.config.lines import find_lines
 from banger.config.schema import describe_keys
 from banger.config.settings import BUILT_IN, CoreSettings, Defaults, PluginSettings, Settings, check_model
@@ -67,7 +68,9 @@ class Report:
         """Yield every setting, in the order of the documentation; those of plugins that did not load as written."""
         core = self._settings.core
         for key in CoreSettings.model_fields:
-            if key != "defaults":
+            if key == "auth":
+                yield self._setting("auth.sync", core.auth.sync, describe_keys(Auth)["sync"])
+            elif key != "defaults":
                 yield self._setting(key, getattr(core, key), describe_keys(CoreSettings).get(key, ""))
         for key, text in describe_keys(Defaults).items():
             yield self._default(key, text)

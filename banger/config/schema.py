@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from banger.config.lent import Auth, FileSync
 from banger.config.settings import CoreSettings, Defaults
 
 #: Keys that are sizes: a number of MiB, or text such as ``2G``.
@@ -36,7 +37,7 @@ def make_schema(plugins: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     whole = create_model("Settings", __base__=CoreSettings, plugins=(tables, Field(default_factory=tables)))
     schema = whole.model_json_schema()
     _describe(schema, describe_keys(CoreSettings))
-    models: list[type[BaseModel]] = [Defaults, *plugins.values()]
+    models: list[type[BaseModel]] = [Defaults, Auth, FileSync, *plugins.values()]
     for model in models:
         _describe(schema["$defs"].get(model.__name__, {}), describe_keys(model))
     defaults = schema["$defs"]["Defaults"]["properties"]

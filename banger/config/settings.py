@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from banger.config.lent import Auth, FileSync
 from banger.config.lines import find_line
 from banger.errors import BangerError, ConfigError, PluginError
 from banger.model.name import unknown_hint
@@ -63,6 +64,8 @@ class CoreSettings(BaseModel):
     :param log_level: what the daemon writes to its log.
     :param disabled: plugins that are not loaded, by the names that ``banger plugins list`` shows.
     :param defaults: what a new VM gets.
+    :param auth: what every new VM is lent.
+    :param file_sync: files and directories that every VM is lent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +73,8 @@ class CoreSettings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     disabled: tuple[str, ...] = ()
     defaults: Defaults = Defaults()
+    auth: Auth = Auth()
+    file_sync: tuple[FileSync, ...] = Field(default=(), max_length=64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from banger.config.settings import Defaults, load_model
 from banger.config.sizes import default_memory_mib, default_vcpu, host_cpus, host_memory_mib
 from banger.daemon.context import OperationContext
+from banger.daemon.lending import check_lent, choose_auth
 from banger.daemon.pulls import Catalogue
 from banger.daemon.services import Services
 from banger.errors import BangerError, ConflictError, HostError, NetworkError, UsageError, VmmError
@@ -62,6 +63,7 @@ class VmChoices(Sizes):
     publish: tuple[str, ...] = Field(default=(), max_length=64)
     with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
     without: tuple[str, ...] = Field(default=(), max_length=64)
+    auth: tuple[str, ...] = Field(default=(), max_length=64)
     init: Init = "image"
     nat: bool = Field(default=False, description="a way out: the capability nat, or a network that has one")
 
@@ -90,6 +92,7 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
             )
     spec, notices = _choose_spec(services, wanted)
     _check_sizes(spec)
+    check_lent(services, spec.auth)
     catalogue = Catalogue(op)
     image_ref = wanted.image or defaults.image
     catalogue.resolve_image(image_ref)
@@ -157,6 +160,7 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
         network=network.name,
         capabilities=_choose_capabilities(services, _with_nat(services, wanted, network)),
         publish=parse_published(wanted.publish),
+        auth=choose_auth(services, wanted.auth),
         init=wanted.init,
     )
     return spec, notices

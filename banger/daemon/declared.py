@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from banger import api
+from banger.config.lent import lent_auth
 from banger.errors import PluginError
 
 #: What each hook's values are, by the noun in its name.
@@ -52,6 +53,14 @@ def check_schemas(operation: api.Operation) -> None:
         raise PluginError(
             f"banger_register_operations: Operation '{operation.name[:80]}' has no JSON schema: {reason}"
         ) from error
+
+
+def check_offer(entry: api.AuthSync) -> None:
+    """Raise PluginError unless what a plugin offers to lend has paths that may be lent, from and to."""
+    try:
+        lent_auth(entry)
+    except ValueError as error:
+        raise PluginError(f"banger_register_auth_syncs: AuthSync '{entry.name[:80]}': {error}") from error
 
 
 @cache

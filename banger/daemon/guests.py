@@ -128,6 +128,49 @@ class LoopGuest:
         answer: dict[str, Any] = self._wait(asked, timeout + 5, f"the guest's answer to {op}")
         return answer
 
+    def find_modified(self, path: str) -> int | None:
+        async def look() -> int | None:
+            try:
+                stream = await self._guests.open(self._vm_id, self._socket, "file-read", path=path)
+            except GuestRefusal as refusal:
+                if refusal.code == "not-found":
+                    return None
+                raise
+            await stream.close()
+            changed = stream.accept.get("mtime")
+            return changed if isinstance(changed, int) else 0
+
+        found: int | None = self._wait(look(), 15, f"the guest's answer on {path}")
+        return found
+
+    def write_tree(self, directory: str, records: bytes, timeout: float) -> list[str]:
+        complaints: list[str] = self._wait(
+            self._send_tree(directory, records), timeout, "the end of the copy into the guest"
+        )
+        return complaints
+
+    async def _send_tree(self, directory: str, records: bytes) -> list[str]:
+        """Send it all, then read what the guest has to say: no more than one window."""
+        fields = {"path": directory, "base": ".", "directory": True}
+        stream = await self._guests.open(self._vm_id, self._socket, "tree-write", **fields)
+        said, code = b"", 0
+        try:
+            await stream.send_data(records)
+            await stream.send_eof()
+            while True:
+                frame = await stream.read_frame()
+                if frame.type == wire.DATA and frame.flags == wire.STDERR:
+                    said += frame.payload
+                elif frame.type == wire.EXIT:
+                    code = frame.json().get("code", 1)
+                    break
+                elif frame.type == wire.ERROR:
+                    raise GuestRefusal.from_frame(frame)
+        finally:
+            await stream.close()
+        lines = [wire.clean_text(line, 300) for line in said.decode(errors="replace").splitlines()[:20]]
+        return lines or ([] if code == 0 else ["the copy was cut off"])
+
     def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 30) -> tuple[int, str]:
         ran: tuple[int, str] = self._wait(
             self._run(argv, input), timeout, f"the end of {PurePath(argv[0]).name} in the guest"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from banger.config.paths import Paths
 from banger.config.settings import PluginSettings, Settings, repeat_problem
 from banger.daemon.context import OperationTable
-from banger.daemon.declared import check_declared, check_schemas
+from banger.daemon.declared import check_declared, check_offer, check_schemas
 from banger.daemon.locks import Locks
 from banger.host.command import Commands, HostCommands
 from banger.host.disk import Disks, HostDisks
@@ -108,6 +108,8 @@ def fill_registries(plugins: Plugins) -> Registries:
                 check_declared(noun, value)
                 if noun == "operations" and not plugins.loaded[plugin].found.builtin:
                     check_schemas(value)  # ours have them, and it takes a while
+                if noun == "auth_syncs":
+                    check_offer(value)
                 registry.add(value, plugin)
             except Exception as error:
                 plugins.fail(plugins.loaded[plugin].found, str(error))

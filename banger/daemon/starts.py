@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from banger.config.paths import make_private
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
+from banger.daemon.lending import resolve_lent
 from banger.daemon.publish import content_dir
 from banger.daemon.services import Services
 from banger.errors import NotFoundError, PluginError, StartError, VmmError
@@ -100,6 +101,7 @@ class Start:
             (services.registries.capabilities.resolve(name), options)
             for name, options in sorted(vm.spec.capabilities.items())
         )
+        self.lent = resolve_lent(services, vm.spec.auth)
         self.attachment: NetAttachment | None = None
         self.interrupt = threading.Event()
 
@@ -151,6 +153,7 @@ class StepContext:
         self.network: NetworkMode = start.network
         self.capabilities: tuple[tuple[Capability, Mapping[str, Any]], ...] = start.capabilities
         self.first_start = start.first
+        self.lent = start.lent
 
     @property
     def attachment(self) -> NetAttachment | None:
@@ -182,6 +185,9 @@ class StepContext:
         self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
     ) -> None:
         self._start.op.progress(stage, detail, done=done, total=total)
+
+    def notice(self, text: str) -> None:
+        self._start.op.event("notice", text=text)
 
 
 def _record(records: list[Any], digest: str, what: str, name: str) -> Any:

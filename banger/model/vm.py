@@ -50,6 +50,8 @@ class VmSpec(BaseModel):
     #: capability name -> its options; only those that are on.
     capabilities: dict[str, dict[str, Any]] = Field(default_factory=dict)
     publish: tuple[PublishedPort, ...] = ()
+    #: Names of what the user lends it; ``none`` alone: nothing, not even what is configured for every VM.
+    auth: tuple[str, ...] = ()
     init: Init = "image"
 
 

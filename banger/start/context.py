@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from banger.host.command import Commands
     from banger.host.disk import Disks
+    from banger.model.auth import Lent
     from banger.model.capability import Capability
     from banger.model.image import Image, Kernel
     from banger.model.network import NetAttachment, NetworkMode
@@ -73,6 +74,15 @@ class GuestHandle(Protocol):
     def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
         """Send one request and return the agent's answer; GuestError on refusal, loss or timeout."""
 
+    def find_modified(self, path: str) -> int | None:
+        """Return when a file of the guest was last written, seconds since 1970; None when there is no such file."""
+
+    def write_tree(self, directory: str, records: bytes, timeout: float) -> list[str]:
+        """Put files below a directory, no link followed; what the guest says went wrong, a line each.
+
+        :param records: as ``tree-write`` takes them.
+        """
+
     def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 30) -> tuple[int, str]:
         """Run a command as root and wait for its end.
 
@@ -98,6 +108,8 @@ class StartContext(Protocol):
     capabilities: tuple[tuple[Capability, Mapping[str, Any]], ...]
     #: What the network mode prepared; None before the milestone ``net-ready``.
     attachment: NetAttachment | None
+    #: What the user lends this VM.
+    lent: tuple[Lent, ...]
     #: True for the VM's first start, the one that its create makes.
     first_start: bool
 
@@ -121,6 +133,9 @@ class StartContext(Protocol):
         self, stage: str, detail: str = "", *, done: int | None = None, total: int | None = None
     ) -> None:
         """Show a stage to whoever waits. Raises CancelledError once the operation is cancelled."""
+
+    def notice(self, text: str) -> None:
+        """Say something to whoever waits that stays on the screen: a line, no failure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from banger.model.vm import Vm
 from banger.model.vmm import Drive, LaunchSpec, VmmProbe
 from banger.start.console import last_words, mark_start
 from banger.start.context import StartContext, UndoContext
+from banger.start.lend import lend_files
 from banger.start.step import StartStep
 
 #: Seconds to the agent's first word. A stock kernel under software emulation needs about 1.5 on an idle machine.
@@ -286,4 +287,5 @@ SPINE = (
     ),
     StartStep("boot", boot, after=("net-ready",), before=("booted",), undo=kill_vmm),
     StartStep("guest", identify_guest, after=("booted",), before=("guest-ready",)),
+    StartStep("lend", lend_files, after=("guest",), before=("guest-ready",)),
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from banger.host.command import Commands
     from banger.host.disk import Disks
+    from banger.model.auth import Lent
     from banger.model.capability import Capability
     from banger.model.network import NetAttachment, NetworkMode
     from banger.model.vm import Vm
@@ -35,6 +36,9 @@ class FakeGuest:
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, dict[str, Any]] = {}
+        #: Path -> when a file was last written; what a copy into the guest complains of.
+        self.modified: dict[str, int] = {}
+        self.complaints: list[str] = []
         #: What commands end with.
         self.ended: tuple[int, str] = (0, "")
 
@@ -47,6 +51,14 @@ class FakeGuest:
     def request(self, op: str, *, timeout: float = 10, **fields: Any) -> dict[str, Any]:
         self.requests.append((op, fields))
         return self.answers.get(op, {})
+
+    def find_modified(self, path: str) -> int | None:
+        self.requests.append(("find_modified", {"path": path}))
+        return self.modified.get(path)
+
+    def write_tree(self, directory: str, records: bytes, timeout: float) -> list[str]:
+        self.requests.append(("write_tree", {"directory": directory, "records": records}))
+        return self.complaints
 
     def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 30) -> tuple[int, str]:
         self.requests.append(("exec", {"argv": list(argv), "input": input}))
@@ -92,7 +104,9 @@ class FakeStart:
         self.plugin_settings = dict(settings or {})
         self.guest = FakeGuest()
         self.attachment: NetAttachment | None = None
+        self.lent: tuple[Lent, ...] = ()
         self.stages: list[str] = []
+        self.notices: list[str] = []
         self.fail_at, self.touches = fail_at, 0
         self.runs = 0
 
@@ -158,7 +172,7 @@ class FakeStepContext:
         self.network: Any = start.network
         self.capabilities = start.capabilities
         self.first_start = start.runs == 1
-        self.guest = start.guest
+        self.guest, self.lent = start.guest, start.lent
 
     @property
     def attachment(self) -> NetAttachment | None:
@@ -187,6 +201,9 @@ class FakeStepContext:
     ) -> None:
         self._start.stages.append(stage)
         self._start.touch()
+
+    def notice(self, text: str) -> None:
+        self._start.notices.append(text)
 
 
 class _Touching:

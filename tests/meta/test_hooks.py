@@ -15,9 +15,7 @@ SPECS = {
     if isinstance(node, ast.FunctionDef)
 }
 #: Hooks that nothing shipped implements, and why they exist all the same.
-WITHOUT_USER = {
-    "banger_register_auth_syncs": "the plugin that lends files to VMs comes after the first sandbox",
-}
+WITHOUT_USER = {}
 
 
 def implementations() -> list[tuple[Path, ast.FunctionDef]]:

@@ -47,6 +47,7 @@ class Offered(BaseModel):
     vmms: dict[str, str]
     networks: dict[str, str]
     capabilities: dict[str, str]
+    auth: dict[str, str]
 
 
 def list_offered(op: OperationContext, _: Nothing) -> Offered:
@@ -56,6 +57,7 @@ def list_offered(op: OperationContext, _: Nothing) -> Offered:
         vmms={name: vmm.summary for name, vmm in registries.vmms.items()},
         networks={name: network.summary for name, network in registries.networks.items()},
         capabilities={name: value.summary for name, value in registries.capabilities.items()},
+        auth={name: value.host_path for name, value in registries.auth_syncs.items()},
     )
 
 

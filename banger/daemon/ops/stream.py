@@ -75,6 +75,15 @@ class CopyOpenParams(VmParams):
     directory: bool = False
 
 
+class ListenOpenParams(VmParams):
+    """A socket to make in a VM, for its root alone; answered with a token for ``stream.sock``.
+
+    ``path``: in the guest. What connects to it comes as messages with the connection's number.
+    """
+
+    path: str = Field(pattern=r"^/run/banger/[a-z0-9.-]{1,80}$")
+
+
 class StreamToken(BaseModel):
     """Good for one connection to ``socket`` within ten seconds: send ``BANGER/1 <token>`` and a newline."""
 
@@ -105,6 +114,12 @@ async def open_exec(op: OperationContext, params: ExecOpenParams) -> StreamToken
     optional = (("cwd", cwd), ("user", user), ("tz", params.time_zone), ("lang", language))
     request |= {key: value for key, value in optional if value is not None}
     return _issue(op, vm, "vm.exec", request)
+
+
+async def open_listen(op: OperationContext, params: ListenOpenParams) -> StreamToken:
+    """Prepare the stream of a socket in a VM whose connections the client answers."""
+    vm = running_vm(op, params.vm)
+    return _issue(op, vm, "vm.listen", {"op": "listen", "path": params.path})
 
 
 async def open_read(op: OperationContext, params: CopyOpenParams) -> StreamToken:
@@ -156,6 +171,9 @@ def _issue(op: OperationContext, vm: Vm, name: str, request: dict[str, Any]) -> 
 
 OPERATIONS = [
     Operation("vm.exec.open", "prepare a command's stream", ExecOpenParams, StreamToken, open_exec),
+    Operation(
+        "vm.listen.open", "prepare the stream of a socket in a VM", ListenOpenParams, StreamToken, open_listen
+    ),
     Operation("vm.cp.read", "prepare the stream of files from a VM", CopyOpenParams, StreamToken, open_read),
     Operation("vm.cp.write", "prepare the stream of files to a VM", CopyOpenParams, StreamToken, open_write),
 ]

@@ -51,6 +51,16 @@ USAGE = [
     ("vm stop x --timeout soon", "--timeout: 'soon' is not a number from 0 to 3600", "banger vm stop --help"),
     ("vm stop x --timeout -1", "--timeout: '-1.0' is not a number from 0 to 3600", "banger vm stop --help"),
     ("daemon logs -n -5", "--lines: '-5' is not a whole number of 0 or more", "banger daemon logs --help"),
+    ("vm create --auth none --auth git", "--auth none goes with no other --auth", "--auth none"),
+    ("vm run --secret 9=x -- true", "--secret begins with a NAME", "NAME=env:VARIABLE"),
+    ("vm run --secret A=hunter2 -- true", "--secret A: what stands after '=' is no source", "A=env:VARIABLE"),
+    (
+        "vm run --secret MISSING_HERE -- true",
+        "--secret MISSING_HERE: there is no such variable here",
+        "export it",
+    ),
+    ("vm run --ssh-key x -- true", "--ssh-key goes with --ssh-agent", "--ssh-agent --ssh-key KEY"),
+    ("vm run -d --ssh-agent", "--ssh-agent lasts as long as what runs", "banger vm exec --ssh-agent"),
     ("vm create --memory zero", "--memory: 'zero' is not a size", "2G or 512M"),
     ("vm create --memory 1M", "1 MiB of memory boot nothing", "--memory 128M or more"),
     ("vm create --memory 0", "--memory: '0' is too small", "the smallest size is 1M"),
@@ -81,6 +91,7 @@ USAGE = [
 ]
 #: Asked rightly, but it cannot be: exit status 1.
 OPERATION = [
+    ("vm create --auth nobody", "there is no auth sync 'nobody'", "git"),
     ("vm show otter", "there is no VM 'otter'", "banger vm list"),
     ("vm start otter", "there is no VM 'otter'", "banger vm list"),
     ("vm stop otter", "there is no VM 'otter'", "banger vm list"),

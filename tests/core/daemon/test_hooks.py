@@ -141,6 +141,27 @@ def test_hook_banger_register_auth_syncs(lab: MakeLab) -> None:
     assert (owned.value.name, owned.plugin, owned.value.mode) == ("tool", "tool", 0o600)
 
 
+@pytest.mark.parametrize(
+    ("entry", "wrong"),
+    [
+        (AuthSync("tool", "/etc/shadow", "~/x"), "must begin with ~/, not '/etc/shadow'"),
+        (AuthSync("tool", "~/../other/x", "~/x"), "without '..'"),
+        (AuthSync("tool", "~other/x", "~/x"), "your own file"),
+        (AuthSync("tool", "~/x", "/etc/shadow"), "must begin with ~/ or /root/"),
+        (AuthSync("tool", "~/x", "~/a/../../etc/shadow"), "without '..'"),
+        (AuthSync("none", "~/x", "~/x"), "may neither be called 'none'"),
+        (AuthSync("tool", "~/x", "~/x", 0o4755), "mode beyond 0777"),
+    ],
+)
+def test_what_is_offered_keeps_to_the_rules_for_paths(lab: MakeLab, entry: AuthSync, wrong: str) -> None:
+    def banger_register_auth_syncs() -> list[AuthSync]:
+        return [entry]
+
+    app = lab(make_plugin("tool", banger_register_auth_syncs))
+    assert list(app.services.registries.auth_syncs.owned()) == []
+    assert wrong in app.services.plugins.failed["tool"].reason
+
+
 def test_hook_banger_register_checks(lab: MakeLab) -> None:
     def explode(_: Any) -> CheckResult:
         raise RuntimeError("boom")

@@ -66,7 +66,7 @@ def test_plugin_whose_step_cannot_be_ordered_is_out_and_innocent_ones_stay() -> 
     assert set(plugins.failed) == {"aaa", "mmm"}
     assert "no-such-milestone" in plugins.failed["aaa"].reason
     assert "wait for each other" in plugins.failed["mmm"].reason
-    assert names(registries) == ["check-host", "root-disk", "network", "boot", "guest", "good"]
+    assert names(registries) == ["check-host", "root-disk", "network", "boot", "guest", "lend", "good"]
 
 
 def test_two_plugins_may_order_their_steps_by_each_others() -> None:

@@ -23,7 +23,7 @@ STEPS = {step.name: step for step in SPINE}
 
 
 def test_the_core_plan_is_the_one_in_the_architecture(plan_for: PlanFor) -> None:
-    assert plan_for(builtin=["core"]) == ["check-host", "root-disk", "network", "boot", "guest"]
+    assert plan_for(builtin=["core"]) == ["check-host", "root-disk", "network", "boot", "guest", "lend"]
 
 
 def test_plan_shows_owners_and_where_a_capability_fits_in(plan_for: PlanFor) -> None:
@@ -34,6 +34,7 @@ def test_plan_shows_owners_and_where_a_capability_fits_in(plan_for: PlanFor) -> 
         "network (core)",
         "boot (core)",
         "guest (core)",
+        "lend (core)",
     ]
 
 
