@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from banger.model.vm import VmState
 from banger.testing.app import BangerApp
 from banger.testing.pytest_plugin import RunCli
 from banger.testing.samples import sample_id
@@ -60,7 +61,7 @@ def test_what_nothing_refers_to_is_named_and_then_removed(lab: MakeLab, run_cli:
 def test_processes_of_others_and_of_running_vms_are_left_alone(lab: MakeLab) -> None:
     app = lab()
     vm = app.call("vm.create", {"name": "otter", "start": False})["vm"]
-    app.services.database.update_vm(app.services.database.vms()[0].model_copy(update={"state": "starting"}))
+    app.services.database.update_vm(app.services.database.vms()[0].model_copy(update={"state": VmState.STARTING}))
     ours = app.paths.sockets / vm["id"][:8] / "agent"
     theirs = Path("/elsewhere/banger/s/deadbeef/agent")
     with process_with(ours) as starting, process_with(theirs) as other:
