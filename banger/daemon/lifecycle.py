@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from banger.daemon.choices import Choice
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
+from banger.daemon.orphans import end_processes
 from banger.daemon.services import Services
 from banger.daemon.starts import Start, open_handles, running_process, undo_factory, vm_paths
 from banger.daemon.takedown import (
@@ -170,6 +171,7 @@ def stop_vm(op: OperationContext, vm_id: str, *, timeout: float = STOP_TIMEOUT) 
     services = op.services
     with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
         vm = current_vm(services, vm_id)
+        open_handles(services, vm)  # raises before anything is changed where they cannot be read
         if is_down(services, vm):
             return vm
         vm = save_vm(services, vm, state=VmState.STOPPING)
@@ -271,6 +273,8 @@ def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
         if failures and not force:
             save_vm(services, kept, state=VmState.ERROR, last_error=str(failures[0]))
             raise ExceptionGroup(str(failures[0]), failures)
+        if force:
+            end_processes(services, vm)
         paths = vm_paths(services, vm)
         remove_tree(paths.sockets)
         remove_tree(paths.directory)

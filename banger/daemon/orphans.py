@@ -66,21 +66,35 @@ def _files(services: Services, busy: bool) -> Iterator[Path]:
 
 
 def _processes(services: Services) -> Iterator[Orphan]:
-    """Yield processes that have a VM's sockets on their command line, of a VM that is gone or does not run."""
-    pattern = re.compile(re.escape(os.fsencode(services.paths.sockets)) + rb"/([0-9a-f]{8})/")
+    """Yield processes of VMs that are gone or do not run."""
+    known = {vm.id: vm for vm in services.database.vms()}
+    for vm_id, pid, name in _of_vms(services):
+        if vm_id not in known or not _may_have_process(services, known[vm_id], pid):
+            yield Orphan(f"process {pid} ({name})", partial(_end, pid, process_start_time(pid)))
+
+
+def _of_vms(services: Services) -> Iterator[tuple[str, int, str]]:
+    """Yield each process that a VM was started with: the VM's id, process id and name.
+
+    One of ours has both on its command line: the VM's directory of sockets in our state, and its id or UUID.
+    """
+    sockets = re.compile(re.escape(os.fsencode(services.paths.sockets)) + rb"/([0-9a-f]{8})/")
     for pid, line in own_processes():
-        match = pattern.search(line)
-        if match is not None and pid != os.getpid() and not _is_owned(services, match[1].decode(), pid):
-            name = os.path.basename(os.fsdecode(line.split(b"\0")[0]))
-            started = process_start_time(pid)
-            yield Orphan(f"process {pid} ({name})", partial(_end, pid, started))
+        match = sockets.search(line)
+        if match is None or pid == os.getpid():
+            continue
+        words = (word.replace(b"-", b"") for word in line.split(b"\0"))
+        for word in words:
+            if re.fullmatch(match[1] + rb"[0-9a-f]{24}", word):
+                yield word.decode(), pid, os.path.basename(os.fsdecode(line.split(b"\0")[0]))
+                break
 
 
-def _is_owned(services: Services, prefix: str, pid: int) -> bool:
-    for vm in services.database.vms():
-        if vm.id.startswith(prefix):
-            return _may_have_process(services, vm, pid)
-    return False
+def end_processes(services: Services, vm: Vm) -> None:
+    """End what a VM was started with, without its handles: nobody could read them."""
+    for vm_id, pid, _ in _of_vms(services):
+        if vm_id == vm.id and not kill_process(pid, process_start_time(pid)):
+            log.error("process %d of %s does not end", pid, vm.name)
 
 
 def _may_have_process(services: Services, vm: Vm, pid: int) -> bool:

@@ -39,6 +39,15 @@ def find_process(*words: str) -> int | None:
     return None
 
 
+def has_arguments(pid: int, *words: str) -> bool:
+    """Tell whether a process has each of ``words`` as a whole argument."""
+    try:
+        line = (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return {os.fsencode(word) for word in words} <= set(line.split(b"\0"))
+
+
 def own_processes() -> Iterator[tuple[int, bytes]]:
     """Yield the id and the command line, NUL after each argument, of every process of this user."""
     uid = os.getuid()

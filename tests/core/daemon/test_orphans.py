@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,14 @@ from banger.testing.samples import sample_id
 MakeLab = Callable[..., BangerApp]
 
 
+LOST = sample_id("lost")
+
+
 @contextmanager
-def process_with(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has a path on its command line, as a VMM has its VM's socket."""
-    line = [sys.executable, "-c", "print(flush=True); import time; time.sleep(600)", str(path)]
+def process_of(sockets: Path, vm_id: str = LOST, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process as a VMM is: its VM's socket and UUID are on its command line."""
+    line = [sys.executable, "-c", "print(flush=True); import time; time.sleep(600)"]
+    line += words or (f"path={sockets / vm_id[:8] / 'agent'}", "-uuid", str(uuid.UUID(vm_id)))
     with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -41,11 +46,11 @@ def test_what_nothing_refers_to_is_named_and_then_removed(lab: MakeLab, run_cli:
     app = lab()
     assert left(app) == []
     paths = app.paths
-    made = [paths.sockets / "deadbeef", paths.images / ("0" * 32), paths.staging / "half"]
+    made = [paths.sockets / LOST[:8], paths.images / ("0" * 32), paths.staging / "half"]
     for directory in made:
         directory.mkdir(parents=True)
         (directory / "file").touch()
-    with process_with(paths.sockets / "deadbeef" / "agent") as process:
+    with process_of(paths.sockets) as process:
         found = left(app)
         assert {status for status, _ in found} == {"WARN"}
         assert found[0][1].startswith(f"process {process.pid} (python")
@@ -61,19 +66,27 @@ def test_what_nothing_refers_to_is_named_and_then_removed(lab: MakeLab, run_cli:
 def test_processes_of_others_and_of_running_vms_are_left_alone(lab: MakeLab) -> None:
     app = lab()
     vm = app.call("vm.create", {"name": "otter", "start": False})["vm"]
-    app.services.database.update_vm(app.services.database.vms()[0].model_copy(update={"state": VmState.STARTING}))
-    ours = app.paths.sockets / vm["id"][:8] / "agent"
-    theirs = Path("/elsewhere/banger/s/deadbeef/agent")
-    with process_with(ours) as starting, process_with(theirs) as other:
+    app.services.database.update_vm(
+        app.services.database.vms()[0].model_copy(update={"state": VmState.STARTING})
+    )
+    visitor = str(app.paths.sockets / LOST[:8] / "console")
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(process)
+            for process in (
+                process_of(app.paths.sockets, vm["id"]),
+                process_of(Path("/elsewhere/banger/s")),
+                process_of(app.paths.sockets, LOST, visitor),
+            )
+        ]
         assert left(app, repair=True) == []
-        assert starting.poll() is None
-        assert other.poll() is None
+        assert [process.poll() for process in running] == [None] * 3
 
 
 def test_a_process_of_a_vm_that_is_down_is_ended(lab: MakeLab) -> None:
     app = lab()
     vm = app.call("vm.create", {"name": "otter", "start": False})["vm"]
-    with process_with(app.paths.sockets / vm["id"][:8] / "agent") as process:
+    with process_of(app.paths.sockets, vm["id"]) as process:
         [(status, detail)] = left(app, repair=True)
         assert (status, f"process {process.pid}" in detail) == ("PASS", True)
         assert process.wait(20) is not None
@@ -82,11 +95,11 @@ def test_a_process_of_a_vm_that_is_down_is_ended(lab: MakeLab) -> None:
 @pytest.mark.parametrize("repair", [False, True])
 def test_a_vm_nobody_knows_is_named_and_kept_with_all_it_may_need(lab: MakeLab, repair: bool) -> None:
     app = lab()
-    unknown = app.paths.vms / sample_id("lost")
+    unknown = app.paths.vms / LOST
     image = app.paths.images / ("0" * 32)
     for directory in (unknown, image):
         directory.mkdir()
-    with process_with(app.paths.sockets / unknown.name[:8] / "agent") as process:
+    with process_of(app.paths.sockets) as process:
         [(status, detail)] = left(app, repair=repair)
         assert status == "WARN"
         assert detail.startswith(f"{unknown} belongs to no VM")

@@ -103,7 +103,15 @@ class Matrix:
 
     def restart(self) -> None:
         """End the daemon as a crash would, and start the next."""
+        self.kill()
+        self.start()
+
+    def kill(self) -> None:
+        """End the daemon as a crash would."""
         self._daemons.kill()
+
+    def start(self) -> None:
+        """Start the next daemon."""
         self._daemons.start()
 
     def places(self, action: str) -> list[str]:

@@ -416,3 +416,89 @@ async def test_nobody_is_asked_while_nobody_waits(quick: None) -> None:
 
     with pytest.raises(Enough):
         await pulse.watch_pulse(Idle(), lambda: True)
+
+
+def _answers(nonce: bytes) -> bytes:
+    """What a guest says to HELLO and to a first request."""
+    body = wire.MAGIC + struct.pack(">I", wire.VERSION) + nonce + b'{"state":"ready"}'
+    frames = Frame(wire.HELLO, 0, 0, body), Frame(wire.RESULT, 1, 0, b'{"x":1}')
+    return b"".join(map(wire.encode, frames))
+
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def peers(path: Path, behave: Peer) -> AsyncIterator[None]:
+    """Serve connections until each has ended."""
+    serving: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.append(task)
+        with contextlib.suppress(ConnectionError):
+            await behave(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_unix_server(serve, path)
+    yield
+    server.close()
+    await asyncio.gather(*serving)
+
+
+async def test_a_guest_that_closes_at_any_byte_is_an_error_at_once(tmp_path: Path) -> None:
+    whole = len(_answers(bytes(16)))
+    cuts = iter(range(whole))
+
+    async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greeting = await reader.readexactly(ANSWER_BYTES)
+        writer.write(_answers(greeting[-21:-5])[: next(cuts)])
+        await writer.drain()
+
+    async with peers(tmp_path / "guest.sock", cut_off):
+        for _ in range(whole):
+            with pytest.raises(GuestError):
+                channel = await GuestChannel.connect(tmp_path / "guest.sock", timeout=20)
+                try:
+                    await channel.request("health", timeout=20)
+                finally:
+                    await channel.close()
+
+
+@pytest.mark.parametrize("length", [2**32 - 1, 2**31, wire.MAX_PAYLOAD + 1])
+async def test_a_guest_that_announces_gigabytes_loses_its_channel_before_it_sends_them(
+    guest: FakeGuest, connect: Connect, length: int
+) -> None:
+    channel, writer = await connect()
+    writer.write(wire.HEADER.pack(length, 1, wire.DATA, 1, 0))
+    assert "breaks the protocol" in str(await asyncio.wait_for(channel.closed, 20))
+
+
+async def test_an_answer_that_is_replayed_counts_once(guest: FakeGuest, connect: Connect) -> None:
+    channel, writer = await connect()
+    for number in (1, 2):
+        asking = asyncio.create_task(channel.request("health", timeout=20))
+        opened = await guest.frames.get()
+        answer = wire.encode(Frame(wire.RESULT, opened.stream, 0, b'{"n":%d}' % number))
+        writer.write(answer + answer)
+        assert (await asking) == {"n": number}
+    replayed = wire.encode(Frame(wire.RESULT, 1, 0, b'{"n":1}'))
+    writer.write(replayed * 100)
+    asking = asyncio.create_task(channel.request("health", timeout=20))
+    opened = await guest.frames.get()
+    writer.write(replayed + wire.encode(Frame(wire.RESULT, opened.stream, 0, b'{"n":3}')))
+    assert (await asking) == {"n": 3}
+
+
+async def test_an_old_greeting_that_is_replayed_is_no_answer(tmp_path: Path) -> None:
+    async def replay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(ANSWER_BYTES)
+        writer.write(_answers(b"0123456789abcdef"))
+        await reader.read()
+
+    async with peers(tmp_path / "guest.sock", replay):
+        with pytest.raises(GuestError, match="answer to HELLO"):
+            await GuestChannel.connect(tmp_path / "guest.sock", timeout=0.3)
