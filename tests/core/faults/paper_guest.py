@@ -11,7 +11,7 @@ import struct
 import sys
 
 HEADER = struct.Struct(">IIBBH")
-OPEN, RESULT, HELLO = 2, 3, 1
+HELLO, OPEN, RESULT, ACCEPT, EXIT = 1, 2, 3, 4, 10
 MAGIC, PREAMBLE = bytes.fromhex(sys.argv[1]), int(sys.argv[2])
 #: Of a HELLO: header, mark, version, nonce, checksum, end.
 LENGTH = HEADER.size + len(MAGIC) + 4 + 16 + 4 + 1
@@ -54,7 +54,10 @@ def serve(connection: _socket.socket) -> bool:
     while True:
         length, stream, kind, _, _ = HEADER.unpack(take(connection, HEADER.size))
         payload = take(connection, length + 1)
-        if kind == OPEN:
+        if kind == OPEN and b'"op":"exec"' in payload:  # every command ends well at once
+            send(connection, ACCEPT, stream, b"{}")
+            send(connection, EXIT, stream, b'{"code":0}')
+        elif kind == OPEN:
             answer = (
                 b'{"state":"running","failed":[]}' if b'"wait-system"' in payload else b'{"state":"ready"}'
             )
