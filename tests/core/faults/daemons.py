@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Self
 
 from banger.daemon.services import Services
-from banger.testing import faults
-from banger.testing.faults import ArmParams
+from banger.testing import faults, injection
+from banger.testing.injection import ArmParams
 from tests.core.faults.lab import LEFT_OUT, ROOT, PaperCommands, make_plugins
 
 
@@ -81,7 +81,7 @@ def main() -> None:
 
     def serve(pipe: int, fault: ArmParams) -> None:
         def prepare(services: Services) -> None:
-            faults.injector(services).arm(fault)
+            injection.injector(services).arm(fault)
 
         with BangerApp(plugins, commands=commands, prepare=prepare) as daemon:
             os.write(pipe, b"up")

@@ -18,7 +18,7 @@ from banger.daemon.publish import content_dir
 from banger.daemon.services import fill_registries
 from banger.errors import BangerError
 from banger.store.database import Database
-from banger.testing.faults import FAULTS, ArmParams, Fault
+from banger.testing.injection import FAULTS, ArmParams, Fault
 from banger.testing.plugin_sets import load_chosen
 from banger.testing.samples import sample_image, sample_kernel
 from tests.core.faults.daemons import Daemons

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from banger.testing.faults import FAULTS
+from banger.testing.injection import FAULTS
 from tests.core.faults.matrix import ACTIONS, Case, Matrix
 
 PAGE = "docs/explanation/faults.md"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from banger.daemon.services import fill_registries
-from banger.testing.faults import FAULTS
+from banger.testing.injection import FAULTS
 from banger.testing.plugin_sets import load_chosen
 from tests.core.faults.lab import ROOT, make_plugins
 from tests.core.faults.matrix import ACTIONS, Case
