@@ -95,16 +95,24 @@ def _measure_life(client: Client, count: int) -> tuple[Figure, Target]:
 
 
 def _measure_lists(client: Client, count: int) -> Target:
-    """Measure a list of many VMs against a list of one; they are down, which a list does not care for."""
+    """Measure a list of many VMs against a list of one, in turn; they are down, which a list does not care for."""
     names = [f"bench-list-{os.getpid()}-{number}" for number in range(count)]
     line = [*program(), "vm", "list"]
-    with _deleted(client, names):
-        client.call("vm.create", {"name": names[0], "start": False})
-        one = interleave(_LISTINGS, {"banger vm list": lambda: run_timed(line)})
+
+    def many() -> float:
         for name in names[1:]:
             client.call("vm.create", {"name": name, "start": False})
-        many = interleave(_LISTINGS, {f"banger vm list, {count} VMs": lambda: run_timed(line)})
-    return Target(next(iter(many.values())), next(iter(one.values())), 1.2)
+        took = run_timed(line)
+        for name in names[1:]:
+            client.call("vm.delete", {"vm": name})
+        return took
+
+    with _deleted(client, names):
+        client.call("vm.create", {"name": names[0], "start": False})
+        one, several = interleave(
+            _LISTINGS, {"banger vm list": lambda: run_timed(line), f"banger vm list, {count} VMs": many}
+        ).values()
+    return Target(several, one, 1.2)
 
 
 def _measure_commands(client: Client, vms: int, count: int) -> list[Target]:
