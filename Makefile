@@ -36,7 +36,7 @@ golden: ## build every image and put it to its use
 	@tools/setup.sh test ansible-core
 	@$(PYTHON) -m pytest --rings golden
 
-soak: ## sixty boots in a row
+soak: ## sixty boots in a row, and half an hour of random operations and kills
 	@tools/setup.sh test
 	@$(PYTHON) -m pytest --rings soak
 

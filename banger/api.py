@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from banger.host.disk import has_ext4 as has_ext4
     from banger.host.folder import remove_tree as remove_tree
     from banger.host.process import find_process as find_process
+    from banger.host.process import has_arguments as has_arguments
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
     from banger.host.process import is_process_alive as is_process_alive
     from banger.host.process import kill_process as kill_process
@@ -147,7 +148,8 @@ _HOMES = {
     "banger.host.folder": "remove_tree",
     "banger.transfer.connections": "TRIES Connections",
     "banger.transfer.download": "Wanted download find_pause retry_later",
-    "banger.host.process": "find_process inheritable_descriptors is_process_alive kill_process process_start_time",
+    "banger.host.process": "find_process has_arguments inheritable_descriptors is_process_alive kill_process"
+    " process_start_time",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",
     "banger.model.check": "Check CheckResult CheckStatus",

@@ -6,6 +6,7 @@ same, because every other one would be slower. What it lacks is banger: the firs
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import socket
@@ -70,6 +71,19 @@ class Baseline:
         finally:
             process.kill()
             process.wait()
+
+    @contextmanager
+    def twin(self) -> Iterator[Baseline]:
+        """Give another machine like this one, to be booted beside it."""
+        with tempfile.TemporaryDirectory(prefix="banger-bench-") as name:
+            port = _free_port()
+            forwarded, directory = f":{self._port}-:22", os.fspath(self._directory)
+            argv = [word.replace(directory, name).replace(forwarded, f":{port}-:22") for word in self._argv]
+            argv[argv.index("-uuid") + 1] = str(uuid.uuid4())
+            shutil.copy(self._directory / "initrd", name)
+            twin = copy.copy(self)
+            vars(twin).update(_directory=Path(name), _port=port, _argv=argv)
+            yield twin
 
     def boot_once(self) -> float:
         """Return the seconds from a process's start to its first ssh command's end."""
@@ -164,7 +178,8 @@ def make_baseline(client: Client, vm_id: str) -> Iterator[Baseline]:
         script = (
             f"umask 077; mkdir -p /root/.ssh && echo '{public}' >>/root/.ssh/authorized_keys; "
             "test -f /etc/ssh/ssh_host_ed25519_key || "
-            "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; sync"
+            "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key </dev/null; "
+            "test -s /etc/ssh/ssh_host_ed25519_key && sync"  # its own service may have made it meanwhile
         )
         from banger.cli.vm_exec import run_in_vm
 

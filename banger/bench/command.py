@@ -63,6 +63,27 @@ def workspace(scale: float, as_json: bool) -> None:
     _show(measure_workspace(Client(), scale), as_json)
 
 
+@bench.command()
+@click.option(
+    "--scale",
+    type=click.FloatRange(0.01, 10),
+    default=1.0,
+    show_default=True,
+    help="how many of each, 1 being 20 VMs created, 50 listed, 200 commands in 5",
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def load(scale: float, as_json: bool) -> None:
+    """Measure many VMs at once: created, listed, worked in and stopped, against bare machines and against one VM.
+
+    Each VM has the memory that is configured; see that the machine has enough for 20 times that, or take a smaller
+    scale. VMs of yours go on, and are in the list that is measured.
+    """
+    from banger.bench.load import measure_load
+    from banger.cli.client import Client
+
+    _show(measure_load(Client(), scale), as_json)
+
+
 def _show(targets: list[Target], as_json: bool) -> None:
     from banger.cli.output import print_json
 

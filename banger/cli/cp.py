@@ -15,7 +15,7 @@ from banger.cli.output import Progress
 from banger.errors import GuestError, HostError, UsageError
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """One side of a copy; ``vm`` is None for this host."""
 
     vm: str | None
@@ -49,7 +49,7 @@ def cp(user: str | None, quiet: bool, source: str, target: str) -> int:
     return copy.send(from_.path, to) if to.vm is not None else copy.fetch(from_, to.path)
 
 
-def _parse(text: str) -> _Place:
+def _parse(text: str) -> Place:
     """Split ``vm:path``; what has a slash before its colon is a path of this host's, as with scp."""
     vm, colon, path = text.partition(":")
     if not text:
@@ -58,8 +58,8 @@ def _parse(text: str) -> _Place:
         path = (
             path[2:] if path.startswith("~/") else "" if path == "~" else path
         )  # a relative path is the home's
-        return _Place(vm, path or ".")
-    return _Place(None, text)
+        return Place(vm, path or ".")
+    return Place(None, text)
 
 
 def _hint(error: OSError, path: str) -> str:
@@ -104,7 +104,7 @@ class Copy:
         self._failed = False
         self._why = ""
 
-    def send(self, source: str, target: _Place) -> int:
+    def send(self, source: str, target: Place) -> int:
         """Copy from this host into a VM; return the exit status."""
         from banger.cli.tree_send import read_stream, read_tree, tree_size
 
@@ -127,7 +127,7 @@ class Copy:
             "vm.cp.write", str(target.vm), params, lambda transfer: transfer.send(records, total)
         )
 
-    def fetch(self, source: _Place, target: str) -> int:
+    def fetch(self, source: Place, target: str) -> int:
         """Copy out of a VM to this host; return the exit status."""
         from banger.cli.tree_receive import StreamWriter, TreeWriter
 

@@ -159,11 +159,16 @@ def plugins_list(as_json: bool) -> None:
 
 
 @click.command()
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="remove what nothing refers to and is banger's own for certain; never a VM's disk",
+)
 @json_option
-def doctor(as_json: bool) -> int:
+def doctor(as_json: bool, repair: bool) -> int:
     """Look at the host; exit status 1 when something FAILs."""
     try:
-        answer = Client().call("doctor")
+        answer = Client().call("doctor", {"repair": True} if repair else {})
     except BangerError as error:
         answer = _diagnose_alone(error)
     if as_json:

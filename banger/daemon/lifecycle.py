@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from banger.daemon.choices import Choice
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
+from banger.daemon.orphans import end_processes
 from banger.daemon.services import Services
 from banger.daemon.starts import Start, open_handles, running_process, undo_factory, vm_paths
 from banger.daemon.takedown import (
@@ -24,6 +25,7 @@ from banger.daemon.takedown import (
     is_down,
     log_event,
     save_vm,
+    take_down,
 )
 from banger.daemon.watch import watch_vmm
 from banger.errors import BangerError, CancelledError, ConflictError, NotFoundError, StoreError
@@ -116,8 +118,7 @@ def start_once(op: OperationContext, vm_id: str, *, first: bool = False) -> Vm:
         try:
             timings = Start(op, vm, first=first).run()
             timings["total"] = round(time.monotonic() - began, 4)
-            now = datetime.now(UTC)
-            vm = save_vm(services, vm, state=VmState.RUNNING, started_at=now, timings=timings)
+            vm = _note_started(services, vm, timings)
         except BaseException as error:
             failure, vm = error, _note_failure(services, vm, error)
             if isinstance(error, CancelledError) and not first:
@@ -136,9 +137,23 @@ def _begin_start(services: Services, vm_id: str) -> Vm:
         raise ConflictError(f"'{vm.name}' is running", hint=f"banger vm exec {vm.name} -- COMMAND")
     if vm.state is VmState.STOPPING:
         raise ConflictError(f"'{vm.name}' is stopping", hint=f"wait, or: banger vm kill {vm.name}")
+    if vm.deleting:
+        raise ConflictError(
+            f"'{vm.name}' was being deleted: its disks are gone, or may be",
+            hint=f"banger vm delete {vm.name}",
+        )
     if holds_anything(services, vm):
         finish_stop(services, vm)
     return save_vm(services, vm, state=VmState.STARTING, last_error=None, running_spec=None)
+
+
+def _note_started(services: Services, vm: Vm, timings: dict[str, float]) -> Vm:
+    """Write down that a VM runs; one that this cannot be written of is taken down again."""
+    try:
+        return save_vm(services, vm, state=VmState.RUNNING, started_at=datetime.now(UTC), timings=timings)
+    except BaseException:
+        take_down(services, vm)
+        raise
 
 
 def _note_failure(services: Services, vm: Vm, error: BaseException) -> Vm:
@@ -156,6 +171,7 @@ def stop_vm(op: OperationContext, vm_id: str, *, timeout: float = STOP_TIMEOUT) 
     services = op.services
     with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
         vm = current_vm(services, vm_id)
+        open_handles(services, vm)  # raises before anything is changed where they cannot be read
         if is_down(services, vm):
             return vm
         vm = save_vm(services, vm, state=VmState.STOPPING)
@@ -250,11 +266,15 @@ def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
         was_up = vm.state in (VmState.RUNNING, VmState.STOPPING)
         drop_channel(services, vm_id)
         failures = undo_steps(steps, handles, undo_factory(services, vm))
+        kept = vm
         if not failures or force:
+            kept = _begin_delete(services, vm)
             failures += remove_steps(steps, handles, undo_factory(services, vm), made_by=None)
         if failures and not force:
-            save_vm(services, vm, state=VmState.ERROR, last_error=str(failures[0]))
+            save_vm(services, kept, state=VmState.ERROR, last_error=str(failures[0]))
             raise ExceptionGroup(str(failures[0]), failures)
+        if force:
+            end_processes(services, vm)
         paths = vm_paths(services, vm)
         remove_tree(paths.sockets)
         remove_tree(paths.directory)
@@ -264,6 +284,12 @@ def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
         services.plugins.emit("vm_stopped", vm, log_event)
     services.plugins.emit("vm_deleted", vm, log_event)
     return vm
+
+
+def _begin_delete(services: Services, vm: Vm) -> Vm:
+    """Write down that a VM's disks may be gone from now on: one that is cut off here is not to start without them."""
+    said = f"its deletion was cut off; banger vm delete {vm.name} ends it"
+    return save_vm(services, vm, state=VmState.ERROR, deleting=True, last_error=said, running_spec=None)
 
 
 def _wake(services: Services, vm: Vm) -> None:

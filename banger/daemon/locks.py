@@ -59,6 +59,11 @@ class Locks:
                 _held.ranks = ranks
                 lock.release()
 
+    def held(self) -> list[str]:
+        """Return the locks that somebody holds or waits for."""
+        with self._guard:
+            return [f"{kind} {name}".strip() for kind, name in self._table]
+
     @contextmanager
     def _counted(self, key: tuple[str, str]) -> Iterator[threading.Lock]:
         with self._guard:

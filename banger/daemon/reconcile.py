@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 
 from banger.daemon.background import in_thread
-from banger.daemon.publish import content_dir
+from banger.daemon.orphans import find_orphans, remove_orphan, unknown_vms
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process
 from banger.daemon.takedown import finish_stop, log_event, save_vm
 from banger.daemon.watch import watch_vmm
 from banger.host.command import kill_leftovers
-from banger.host.folder import remove_tree
 from banger.model.vm import Vm, VmState
 
 log = logging.getLogger(__name__)
@@ -53,33 +51,8 @@ def _reconcile_vm(services: Services, vm: Vm) -> None:
 
 
 def _remove_orphans(services: Services) -> None:
-    """Remove what no row owns: half-made pulls, sockets of VMs that are gone.
-
-    A VM's directory goes before its row, so one without a row means that the database was lost or damaged. Then
-    everything is kept: that VM's process, its image, its kernel may be there as well.
-    """
-    paths, database = services.paths, services.database
-    vms = database.vms()
-    unknown = [entry for entry in paths.vms.iterdir() if entry.name not in {vm.id for vm in vms}]
-    for entry in unknown:
+    """Remove what no row owns: half-made pulls, sockets and processes of VMs that are gone."""
+    for entry in unknown_vms(services):
         log.error("%s belongs to no VM the database knows; it is kept, and so are images and kernels", entry)
-    if unknown or database.has_damage():
-        return
-    owned = {paths.sockets / vm.id[:8] for vm in vms} | {paths.daemon_socket, paths.stream_socket}
-    owned |= {content_dir(paths.images, image.digest) for image in database.images()}
-    owned |= {content_dir(paths.kernels, kernel.digest) for kernel in database.kernels()}
-    for base in (paths.sockets, paths.images, paths.kernels, paths.staging):
-        for entry in base.iterdir():
-            if entry not in owned:
-                _remove_orphan(entry)
-
-
-def _remove_orphan(entry: Path) -> None:
-    log.info("removing %s, which nothing refers to", entry)
-    try:
-        if entry.is_dir() and not entry.is_symlink():
-            remove_tree(entry)
-        else:
-            entry.unlink(missing_ok=True)
-    except OSError as error:
-        log.error("%s could not be removed: %s", entry, error)
+    for orphan in find_orphans(services, busy=False):
+        remove_orphan(orphan)

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -32,20 +33,33 @@ def is_process_alive(pid: int, start_time: int | None) -> bool:
 def find_process(*words: str) -> int | None:
     """Return the id of this user's process that has each of ``words`` as a whole argument; None when there is none."""
     wanted = {os.fsencode(word) for word in words}
+    for pid, line in own_processes():
+        if wanted <= set(line.split(b"\0")) and process_start_time(pid) is not None:
+            return pid
+    return None
+
+
+def has_arguments(pid: int, *words: str) -> bool:
+    """Tell whether a process has each of ``words`` as a whole argument."""
+    try:
+        line = (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return {os.fsencode(word) for word in words} <= set(line.split(b"\0"))
+
+
+def own_processes() -> Iterator[tuple[int, bytes]]:
+    """Yield the id and the command line, NUL after each argument, of every process of this user."""
     uid = os.getuid()
     with os.scandir(_PROC) as entries:
         for entry in entries:
             if not entry.name.isdigit():
                 continue
             try:
-                if entry.stat().st_uid != uid:
-                    continue
-                arguments = (_PROC / entry.name / "cmdline").read_bytes().split(b"\0")
+                if entry.stat().st_uid == uid:
+                    yield int(entry.name), (_PROC / entry.name / "cmdline").read_bytes()
             except OSError:
                 continue
-            if wanted <= set(arguments) and process_start_time(int(entry.name)) is not None:
-                return int(entry.name)
-    return None
 
 
 def kill_process(

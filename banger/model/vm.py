@@ -79,6 +79,8 @@ class Vm(BaseModel):
     #: When somebody last said that it is in use.
     touched_at: datetime | None = None
     last_error: str | None = None
+    #: Whether its deletion has begun: its disks are gone, or may be.
+    deleting: bool = False
     #: Seconds that each stage of the last start took, in order.
     timings: dict[str, float] = Field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, Literal, Self
 from banger.cli.client import Client
 from banger.cli.terminal import open_stream
 from banger.errors import ConflictError, NotFoundError, UsageError
+from banger.sdk.files import QuietCopy
 from banger.sdk.process import CommandFailed, Completed, Process
 
 Event = dict[str, Any]
@@ -160,6 +162,22 @@ class Sandbox:
         except BaseException:
             connection.close()
             raise
+
+    def copy_in(self, source: str | os.PathLike[str], target: str = ".") -> None:
+        """Copy a file or a directory of this host into the VM, as ``banger vm cp`` does.
+
+        :param target: relative to /root; a directory that is there takes it under its own name.
+        :raises GuestError: not all of it could be copied; HostError: the source cannot be read.
+        """
+        QuietCopy(self._client).into(self.id, source, target)
+
+    def copy_out(self, source: str, target: str | os.PathLike[str] = ".") -> None:
+        """Copy a file or a directory out of the VM.
+
+        :param source: relative to /root.
+        :raises GuestError: not all of it could be copied; HostError: the target cannot be written.
+        """
+        QuietCopy(self._client).out_of(self.id, source, target)
 
     def stop(self, timeout: float = 30.0) -> None:
         """Power the VM off through its init; its disks stay.

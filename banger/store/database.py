@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -25,9 +27,26 @@ Record = TypeVar("Record", bound=BaseModel)
 _BUSY_MS = 5000
 
 
+def _is_damage(error: Exception) -> bool:
+    return "malformed" in str(error) or "not a database" in str(error)
+
+
+def _keep_copy(path: Path) -> str:
+    """Copy a damaged file beside itself, once for each content, before anything mends or removes it; say where."""
+    try:
+        content = path.read_bytes()
+        copy = path.with_name(f"{path.name}.damaged-{hashlib.sha256(content).hexdigest()[:8]}")
+        if not copy.exists():
+            with open(copy, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                file.write(content)
+    except OSError as error:
+        return f"; no copy of it could be made: {error.strerror}"
+    return f"; a copy is kept at {copy}"
+
+
 def _hint(error: Exception, path: Path) -> str:
-    if "malformed" in str(error) or "not a database" in str(error):
-        return f"banger daemon stop; mv {path} {path}.damaged; VMs and images it knew are kept where they are"
+    if _is_damage(error):
+        return f"banger daemon stop; rm {path}; VMs and images it knew are kept where they are"
     if "locked" in str(error):
         return "another program holds it, perhaps sqlite3: end that, then try again"
     return "check free space (df) and the permissions of the state directory"
@@ -68,8 +87,9 @@ class Database:
             except sqlite3.IntegrityError:
                 raise
             except (sqlite3.Error, OSError) as error:
+                copied = _keep_copy(self._path) if _is_damage(error) else ""
                 raise StoreError(
-                    f"the database {self._path} cannot be used: {error}",
+                    f"the database {self._path} cannot be used: {error}{copied}",
                     hint=_hint(error, self._path),
                 ) from error
 

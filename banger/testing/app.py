@@ -53,11 +53,17 @@ class BangerApp:
     """
 
     def __init__(
-        self, plugins: Plugins, *, commands: Commands | None = None, disks: Disks | None = None
+        self,
+        plugins: Plugins,
+        *,
+        commands: Commands | None = None,
+        disks: Disks | None = None,
+        prepare: Callable[[Services], object] | None = None,
     ) -> None:
+        """:param prepare: called with the daemon's parts before it does anything with them."""
         self.paths: Paths = find_paths()
         self.plugins = plugins
-        self._commands, self._disks = commands, disks
+        self._commands, self._disks, self._prepare = commands, disks, prepare
         self._up = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="banger-app")
@@ -103,6 +109,8 @@ class BangerApp:
             self.services.commands = self._commands
         if self._disks is not None:
             self.services.disks = self._disks
+        if self._prepare is not None:
+            self._prepare(self.services)
         await reconcile(self.services)
         listener = bind_socket(paths.daemon_socket)
         streams = await asyncio.start_unix_server(

@@ -17,6 +17,7 @@ from banger.api import (
     UndoContext,
     VmmError,
     find_process,
+    has_arguments,
     inheritable_descriptors,
     is_process_alive,
     kill_process,
@@ -79,13 +80,17 @@ def _last_line(log: Path) -> str:
 
 
 def find(section: Mapping[str, Any], vm_id: str) -> int | None:
-    """Return the VM's QEMU: by the recorded id and start time, else by the UUID on its command line."""
+    """Return the VM's QEMU: the recorded one, if it is still that, else the one with the UUID on its command line."""
     pid, started = section.get("pid"), section.get("start_time")
-    if isinstance(pid, int) and isinstance(started, int):
-        return pid if is_process_alive(pid, started) else None
-    if "argv" not in section:
-        return None
-    return find_process("-uuid", str(uuid.UUID(vm_id)))
+    words = ("-uuid", str(uuid.UUID(vm_id)))
+    if (
+        isinstance(pid, int)
+        and isinstance(started, int)
+        and is_process_alive(pid, started)
+        and has_arguments(pid, *words)
+    ):
+        return pid
+    return find_process(*words) if "argv" in section else None
 
 
 def kill(ctx: UndoContext) -> None:

@@ -35,6 +35,13 @@ def test_generated_page_is_up_to_date(page: str) -> None:
     assert (ROOT / page).read_text() == reference.PAGES[page](), "write it again: make docs"
 
 
+def test_every_step_is_in_the_table_of_faults() -> None:
+    page = (ROOT / "docs/explanation/faults.md").read_text()
+    steps = [line.split()[1] for line in reference.plan_lines()]
+    missing = [step for step in steps if f"`run {step}`" not in page]
+    assert not missing, f"{', '.join(missing)}: write it again, which takes a minute: python tools/faults.py"
+
+
 @pytest.mark.parametrize("command", make_cli().list_commands(click.Context(make_cli())))
 def test_every_command_can_be_loaded(command: str) -> None:
     def load(group: click.Group, context: click.Context) -> None:

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from vmring import Home, until
 
 import banger
-from banger.errors import ConflictError, GuestError, NotFoundError, UsageError
+from banger.errors import ConflictError, GuestError, HostError, NotFoundError, UsageError
 from banger.sdk import CommandFailed, Sandbox
 
 
@@ -31,7 +32,7 @@ def box(user: Home) -> Iterator[Sandbox]:
     user.assert_clean()
 
 
-def test_commands(box: Sandbox) -> None:
+def test_commands_and_files(box: Sandbox, tmp_path: Path) -> None:
     assert box.exec("uname", "-r").text != os.uname().release
     assert box.exec("cat", input=bytes(range(256)) * 4096).stdout == bytes(range(256)) * 4096
     assert box.exec("sh", "-c", "pwd; echo $A; id -un", env={"A": "b c"}, cwd="/tmp", user="nobody").text == (
@@ -47,6 +48,16 @@ def test_commands(box: Sandbox) -> None:
     with pytest.raises(GuestError, match="waited too long"):
         box.exec("sleep", "100", timeout=1)
     until(lambda: box.exec("pgrep", "sleep", check=False).status == 1, 30, "sleep goes on")
+
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    (tmp_path / "tree" / "inner" / "file").write_bytes(b"\0\xff" * 1000)
+    box.copy_in(tmp_path / "tree", "/srv/")
+    box.copy_out("/srv/tree/.", tmp_path / "back")
+    assert (tmp_path / "back" / "inner" / "file").read_bytes() == b"\0\xff" * 1000
+    with pytest.raises(HostError, match="nowhere"):
+        box.copy_in(tmp_path / "nowhere")
+    with pytest.raises(GuestError, match="nothing-here"):
+        box.copy_out("nothing-here", tmp_path)
 
 
 def test_a_conversation(box: Sandbox) -> None:

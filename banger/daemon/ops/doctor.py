@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from banger.config.report import Report, Setting
 from banger.daemon.context import OperationContext
 from banger.daemon.ops.self import Nothing, packaged_agent, running_agents
+from banger.daemon.orphans import find_orphans, remove_orphan, unknown_vms
 from banger.daemon.starts import open_handles
 from banger.errors import BangerError
 from banger.host.diagnosis import run_checks
@@ -46,7 +48,13 @@ class Diagnosis(BaseModel):
     ok: bool
 
 
-def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
+class DoctorParams(Nothing):
+    """``repair``: remove what nothing refers to and is banger's own for certain."""
+
+    repair: bool = False
+
+
+def diagnose(op: OperationContext, params: DoctorParams) -> Diagnosis:
     """Run every check there is, those of VMMs, networks and capabilities included."""
     registries = op.services.registries
     found = [(owned.plugin, owned.value) for owned in registries.checks.owned()]
@@ -54,7 +62,7 @@ def diagnose(op: OperationContext, _: Nothing) -> Diagnosis:
         for owned in registry.owned():
             found += [(owned.plugin, check) for check in owned.value.checks]
     lines = [_config_line(op), *_plugin_lines(op), *_service_lines(op), *_agent_lines(op)]
-    lines += _orphan_lines(op)
+    lines += [*_orphan_lines(op), *_left_lines(op, params.repair)]
     lines += [CheckLine(**asdict(finding)) for finding in run_checks(op.services.commands, found)]
     return Diagnosis(checks=tuple(lines), ok=all(line.status is not CheckStatus.FAIL for line in lines))
 
@@ -173,8 +181,33 @@ def _orphan_lines(op: OperationContext) -> list[CheckLine]:
     return lines
 
 
+def _left_lines(op: OperationContext, repair: bool) -> Iterator[CheckLine]:
+    """Yield a line for whatever has no owner, removed where that is asked for and can be."""
+    services = op.services
+    for entry in unknown_vms(services):
+        yield _left_line(
+            CheckStatus.WARN,
+            f"{entry} belongs to no VM the database knows; it may hold a disk, and is kept",
+            f"put the database back, or: rm -r {shlex.quote(str(entry))}",
+        )
+    busy = any(record is not op.record for record in services.operations.running())
+    for orphan in find_orphans(services, busy=busy):
+        if not repair:
+            yield _left_line(
+                CheckStatus.WARN, f"{orphan.what}: nothing refers to it", "banger doctor --repair"
+            )
+        elif (why := remove_orphan(orphan)) is not None:
+            yield _left_line(CheckStatus.WARN, f"{orphan.what} could not be removed: {why}", None)
+        else:
+            yield _left_line(CheckStatus.PASS, f"removed {orphan.what}, to which nothing referred", None)
+
+
+def _left_line(status: CheckStatus, detail: str, hint: str | None) -> CheckLine:
+    return CheckLine(name="left over", status=status, detail=detail, hint=hint, plugin="core")
+
+
 def _vm_line(name: str, detail: str, hint: str | None, plugin: str) -> CheckLine:
     return CheckLine(name=f"vm {name}", status=CheckStatus.WARN, detail=detail, hint=hint, plugin=plugin)
 
 
-OPERATIONS = [Operation("doctor", "look at the host", Nothing, Diagnosis, diagnose)]
+OPERATIONS = [Operation("doctor", "look at the host", DoctorParams, Diagnosis, diagnose)]
