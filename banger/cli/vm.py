@@ -7,11 +7,13 @@ import os
 import re
 import sys
 import time
+from itertools import starmap
 from typing import Any
 
 import click
 
 from banger.cli.client import Client
+from banger.cli.filter import filter_option, make_filter
 from banger.cli.output import Progress, age, leave_line, moment, print_json, print_pairs, print_table, say
 from banger.config.paths import NAME_ROUTES
 from banger.model.size import format_mib
@@ -90,10 +92,12 @@ def find_host_name(vm: dict[str, Any]) -> str | None:
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="print names only")
 @click.option("-a", "--all", "_every", is_flag=True, hidden=True, help="as it always does")
-def list_command(as_json: bool, quiet: bool, _every: bool) -> None:
+@filter_option
+def list_command(as_json: bool, quiet: bool, _every: bool, filters: tuple[str, ...]) -> None:
     """List VMs, oldest first."""
+    fits = make_filter(filters)
     answer = Client().call("vm.list")
-    vms, statuses = answer["vms"], answer["statuses"]
+    vms, statuses = list(filter(fits, answer["vms"])), answer["statuses"]
     ports, labels = answer.get("ports", {}), answer.get("labels", {})
     if as_json:
         print_json(
@@ -111,15 +115,17 @@ def list_command(as_json: bool, quiet: bool, _every: bool) -> None:
         for vm in vms:
             print(vm["name"])
     elif not vms:
-        say("no VMs; make one: banger vm run")
+        say("no VM is like that; all: banger vm list" if answer["vms"] else "no VMs; make one: banger vm run")
     else:
-        more = sorted({name for said in labels.values() for name in said})
+        more = sorted({name for vm in vms for name in labels.get(vm["id"], {}) if name not in vm["labels"]})
+        labelled = ["LABELS"] if any(vm["labels"] for vm in vms) else []
         headings = ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "PORTS", "VCPU", "MEM", "DISK", "CREATED")
         print_table(
-            (*headings, *(name.upper() for name in more)),
+            (*headings, *labelled, *(name.upper() for name in more)),
             (
                 (
                     *_row(vm, statuses.get(vm["id"]), ports.get(vm["id"], [])),
+                    *(",".join(starmap("{}={}".format, vm["labels"].items())) or "-" for _ in labelled),
                     *(labels.get(vm["id"], {}).get(name, "-") for name in more),
                 )
                 for vm in vms

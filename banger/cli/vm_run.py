@@ -56,6 +56,7 @@ def size_options(command: F) -> F:
         click.option(
             "--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"
         ),
+        click.option("--label", multiple=True, metavar="KEY=VALUE", help="a note to find it again by"),
         click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on"),
         click.option(
             "--auth",

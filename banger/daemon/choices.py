@@ -16,6 +16,7 @@ from banger.daemon.pulls import Catalogue
 from banger.daemon.services import Services
 from banger.errors import BangerError, ConflictError, HostError, NetworkError, UsageError, VmmError
 from banger.model.image import Image, Kernel
+from banger.model.label import parse_labels
 from banger.model.name import check_vm_name, unknown_hint
 from banger.model.network import NetworkMode
 from banger.model.size import format_mib, parse_size
@@ -65,6 +66,7 @@ class VmChoices(Sizes):
     without: tuple[str, ...] = Field(default=(), max_length=64)
     auth: tuple[str, ...] = Field(default=(), max_length=64)
     init: Init = "image"
+    label: tuple[str, ...] = Field(default=(), max_length=64)
     nat: bool = Field(default=False, description="a way out: the capability nat, or a network that has one")
 
 
@@ -76,6 +78,7 @@ class Choice:
     image: Image
     kernel: Kernel
     notices: tuple[str, ...]
+    labels: dict[str, str]
 
 
 def choose(op: OperationContext, wanted: VmChoices) -> Choice:
@@ -90,6 +93,7 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
                 f"a VM called '{wanted.name}' exists",
                 hint=f"choose another name, or: banger vm delete {wanted.name}",
             )
+    labels = parse_labels(wanted.label)
     spec, notices = _choose_spec(services, wanted)
     _check_sizes(spec)
     check_lent(services, spec.auth)
@@ -108,7 +112,7 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
         raise UsageError(
             f"the kernel is for {kernel.arch}, the image for {image.arch}", hint="choose a matching pair"
         )
-    return Choice(spec, image, kernel, notices)
+    return Choice(spec, image, kernel, notices, labels)
 
 
 def _fit_image(wanted: VmChoices, spec: VmSpec, image: Image) -> VmSpec:

@@ -73,6 +73,7 @@ def reserve(op: OperationContext, choice: Choice, name: str | None) -> Vm:
             name=name or make_vm_name(other.name for other in others),
             state=VmState.CREATED,
             spec=choice.spec,
+            labels=choice.labels,
             image=choice.image.digest,
             kernel=choice.kernel.digest,
             image_name=choice.image.name,

@@ -13,17 +13,23 @@ from banger.daemon.ops.vm import VmDetail, VmParams, VmReference, detail
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import ConflictError, UsageError
 from banger.model.command import Operation
+from banger.model.label import parse_labels
 from banger.model.name import check_vm_name
 from banger.model.size import format_mib
 from banger.model.vm import Vm, VmSpec, VmState
 
 
 class VmSetParams(Sizes):
-    """What is to change; the rest stays. Disks only grow. ``publish`` adds, ``unpublish`` takes guest ports away."""
+    """What is to change; the rest stays. Disks only grow. ``publish`` adds, ``unpublish`` takes guest ports away.
+
+    ``label``: ``KEY=VALUE`` texts; ``unlabel``: keys. Labels change at once.
+    """
 
     vm: VmReference
     publish: tuple[str, ...] = Field(default=(), max_length=64)
     unpublish: tuple[int, ...] = Field(default=(), max_length=64)
+    label: tuple[str, ...] = Field(default=(), max_length=64)
+    unlabel: tuple[str, ...] = Field(default=(), max_length=64)
 
 
 class VmRenameParams(VmParams):
@@ -38,8 +44,12 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
     vm = resolve_vm(services, params.vm)
     with services.locks.hold("vm", vm.id, cancelled=op.cancelled):
         vm = current_vm(services, vm.id)
-        spec = _changed(vm, params)
+        spec, labels = _changed(vm, params), _relabelled(vm, params)
+        if spec is vm.spec and not (params.label or params.unlabel):
+            raise UsageError("nothing to change was given", hint="banger vm set --help")
         check_shape(spec)
+        if labels != vm.labels:
+            vm = save_vm(services, vm, labels=labels)
         if spec != vm.spec:
             present = None if _is_down(vm) or spec == vm.present_spec else vm.present_spec
             vm = save_vm(services, vm, spec=spec, running_spec=present)
@@ -72,9 +82,15 @@ def _changed(vm: Vm, params: VmSetParams) -> VmSpec:
         changes["publish"] = parse_published(
             (*(f"{port.host}:{port.guest}" for port in kept), *params.publish)
         )
-    if not changes:
-        raise UsageError("nothing to change was given", hint="banger vm set --help")
-    return vm.spec.model_copy(update=changes)
+    return vm.spec.model_copy(update=changes) if changes else vm.spec
+
+
+def _relabelled(vm: Vm, params: VmSetParams) -> dict[str, str]:
+    missing = sorted(set(params.unlabel) - set(vm.labels))
+    if missing:
+        raise UsageError(f"'{vm.name}' has no label '{missing[0][:80]}'", hint=f"banger vm show {vm.name}")
+    kept = {key: value for key, value in vm.labels.items() if key not in params.unlabel}
+    return {**kept, **parse_labels(params.label)}
 
 
 def _grown(flag: str, now: int, wanted: int) -> int:

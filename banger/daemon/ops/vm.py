@@ -281,9 +281,9 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
 
 
 def _labels(services: Services, vm: Vm) -> dict[str, str]:
-    """Return what plugins wrote into ``labels/NAME`` of the VM's directory, for ``vm list`` and ``vm show``."""
+    """Return the user's labels, and what plugins wrote into ``labels/NAME`` of the VM's directory."""
     files = sorted((vm_paths(services, vm).directory / "labels").glob("[a-z]*"))
-    return {file.name: clean_text(file.read_text(errors="replace"), 300) for file in files}
+    return {**{file.name: clean_text(file.read_text(errors="replace"), 300) for file in files}, **vm.labels}
 
 
 def _ports_of(handles: Handles) -> tuple[ForwardedPort, ...]:
