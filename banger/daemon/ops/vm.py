@@ -115,9 +115,10 @@ class VmStopParams(VmParams):
 
 
 class VmDeleteParams(VmParams):
-    """``force`` passes over what cannot be released and plugins that are gone."""
+    """``force`` passes over what cannot be released and plugins that are gone; ``down``: only one that does not run."""
 
     force: bool = False
+    down: bool = False
 
 
 class VmStartParams(VmParams):
@@ -229,7 +230,7 @@ def stop(op: OperationContext, params: VmStopParams) -> VmDetail:
 
 def delete(op: OperationContext, params: VmDeleteParams) -> VmDetail:
     """Delete a VM, its disks and everything it holds."""
-    vm = delete_vm(op, resolve_vm(op.services, params.vm).id, force=params.force)
+    vm = delete_vm(op, resolve_vm(op.services, params.vm).id, force=params.force, down=params.down)
     return VmDetail(vm=vm)
 
 
