@@ -149,6 +149,7 @@ def describe_changes(vm: dict[str, Any]) -> str:
         "memory_mib": f"{then['memory_mib']} MiB",
         "disk_mib": f"{format_mib(then['disk_mib'])} work disk",
         "overlay_mib": f"{format_mib(then['overlay_mib'])} root disk",
+        "capabilities": f"capabilities {', '.join(then['capabilities']) or 'none'}",
         "publish": f"published {_wanted_ports(then)}" if then["publish"] else "no published port",
     }
     return ", ".join(text for key, text in words.items() if now[key] != then[key])

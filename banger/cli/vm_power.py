@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from banger.cli.client import Client
+from banger.cli.lifetime import lifetime_options, take_lifetime
 from banger.cli.output import print_json
 from banger.cli.vm import json_option, run_operation
 from banger.cli.vm_many import DOWN, Meant, run_on, vms_argument
@@ -145,14 +146,18 @@ def resume(meant: Meant, as_json: bool) -> int:
 @click.option("--unpublish", multiple=True, type=int, metavar="GUEST", help="no longer")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="a note to find it again by; at once")
 @click.option("--unlabel", multiple=True, metavar="KEY", help="no longer")
+@click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on")
+@click.option("--without", multiple=True, metavar="NAME", help="turn a capability off")
+@lifetime_options
 @json_option
 def set_command(meant: Meant, as_json: bool, **choices: Any) -> int:
-    """Change sizes and ports of VMs; those that run take them up at their next start.
+    """Change VMs: sizes, ports, labels, capabilities; what a running one cannot take up waits for its next start.
 
     \b
       banger vm set web --memory 2G --publish 8080
       banger vm restart web
     """
+    choices["with"] = (*choices.pop("with_"), *take_lifetime(choices))
     params = {key: value for key, value in choices.items() if value not in (None, ())}
     return run_on("vm.set", meant, params, fits=lambda _: True, done="changed", as_json=as_json)
 

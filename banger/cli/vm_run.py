@@ -13,6 +13,7 @@ from banger.cli.environment import collect_environment
 from banger.cli.escape import SessionLeft, check_escape
 from banger.cli.extension import ExtendedCommand, Place, Plans, plan_extensions, wrap_command
 from banger.cli.lend import collect_loan
+from banger.cli.lifetime import lifetime_options, take_lifetime
 from banger.cli.output import Progress, leave_line, say
 from banger.cli.place import absolute_reference
 from banger.cli.project import Plan, plan_project
@@ -73,7 +74,7 @@ def size_options(command: F) -> F:
 
 
 def _params(choices: dict[str, Any]) -> dict[str, Any]:
-    choices["with"] = choices.pop("with_")
+    choices["with"] = (*choices.pop("with_"), *take_lifetime(choices))
     choices["nat"] = choices.pop("nat") or None
     return {key: value for key, value in choices.items() if value not in (None, ())}
 
@@ -84,6 +85,7 @@ def _given(content: str | None) -> dict[str, str]:
 
 @click.command()
 @size_options
+@lifetime_options
 @click.option("--wait", type=click.Choice(["agent", "system"]), default="system", show_default=True)
 @click.option("--no-start", is_flag=True, help="create it only")
 @json_option
@@ -95,6 +97,7 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
 
 @click.command(cls=ExtendedCommand, group="banger.vm-run", dashes=True)
 @size_options
+@lifetime_options
 @click.option(
     "--wait",
     type=click.Choice(["agent", "system"]),

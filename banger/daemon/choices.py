@@ -259,19 +259,29 @@ def _with_nat(services: Services, wanted: VmChoices, network: NetworkMode) -> Vm
 
 def _choose_capabilities(services: Services, wanted: VmChoices) -> dict[str, dict[str, Any]]:
     table = services.registries.capabilities
-    chosen: dict[str, dict[str, Any]] = {name: {} for name, value in table.items() if value.default}
-    for name in wanted.without:
+    default = {name: _check_options(services, name, {}) for name, value in table.items() if value.default}
+    return change_capabilities(services, default, wanted.with_, wanted.without)
+
+
+def change_capabilities(
+    services: Services, now: Mapping[str, dict[str, Any]], on: tuple[str, ...], off: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """Return capabilities with some turned on, or given other options, and some turned off.
+
+    :param on: ``NAME[:key=value,…]`` texts; options that are not named stay. :param off: names.
+    """
+    table, chosen = services.registries.capabilities, dict(now)
+    for name in off:
         table.resolve(name)
         chosen.pop(name, None)
-    for text in wanted.with_:
+    for text in on:
         name, _, given = text.partition(":")
         table.resolve(name)
-        if name in wanted.without:
+        if name in off:
             raise UsageError(
                 f"--with {name} and --without {name} contradict each other", hint="give one of them"
             )
-        chosen[name] = dict(_parse_options(name, given))
-    for name, options in chosen.items():
+        options = {**chosen.get(name, {}), **_parse_options(name, given)}
         chosen[name] = _check_options(services, name, options)
     return chosen
 

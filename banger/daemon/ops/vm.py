@@ -259,7 +259,11 @@ def show(op: OperationContext, params: VmParams) -> VmDetail:
 
 def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
     """Return a VM with what is true of it now."""
-    services = op.services
+    return detail_of(op.services, vm, notices)
+
+
+def detail_of(services: Services, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
+    """Return a VM with what is true of it now."""
     handles = open_handles(services, vm)
     steps = services.registries.all_steps()
     boot = handles.find("boot")
