@@ -124,6 +124,8 @@ HABITS = {
         ("scp", "rsync"), "banger vm cp; after banger ssh-config --install also scp and rsync to VM.vm"
     ),
     **dict.fromkeys(("login", "logout"), "docker login, podman login or skopeo login: their logins are used"),
+    **dict.fromkeys(("prune", "system prune"), "banger vm prune; what takes room: banger system df"),
+    "df": "banger system df",
     "rmi": "banger image delete NAME",
     **dict.fromkeys(("up", "new", "launch"), "banger vm run, or banger vm create"),
     **dict.fromkeys(("update", "vm update", "vm edit", "vm resize"), "banger vm set VM --memory 2G"),
