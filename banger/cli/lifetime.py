@@ -1,4 +1,4 @@
-"""``--ttl`` and ``--auto-stop``: short for the capability ``lifetime``, a plugin's, and its options."""
+"""Options that are short for a plugin's capability: ``--ttl`` and ``--auto-stop``, ``--no-auto-ports``."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ HABITS = {
     "top": "banger vm top",
     "stats": "banger vm stats",
     "events": "banger vm events",
-    **dict.fromkeys(("port", "ports", "vm port", "vm ip"), _REACH),
+    **dict.fromkeys(("port", "ports", "vm ip"), _REACH),
     **dict.fromkeys(
         ("attach", "vm attach"), "a shell: banger vm exec VM; its serial console: banger vm console VM"
     ),

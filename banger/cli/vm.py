@@ -132,7 +132,7 @@ def list_command(as_json: bool, quiet: bool, _every: bool, filters: tuple[str, .
             ),
         )
         for vm in vms:
-            if changes := describe_changes(vm):
+            if changes := describe_changes(vm, ports.get(vm["id"], [])):
                 say(f"note: {vm['name']} has {changes} at its next start: banger vm restart {vm['name']}")
 
 
@@ -141,9 +141,15 @@ def present_spec(vm: dict[str, Any]) -> dict[str, Any]:
     return dict(vm.get("running_spec") or vm["spec"])
 
 
-def describe_changes(vm: dict[str, Any]) -> str:
-    """Return what a VM has at its next start and has not now; empty when there is no such thing."""
+def describe_changes(vm: dict[str, Any], ports: list[dict[str, Any]]) -> str:
+    """Return what a VM has at its next start and has not now; empty when there is no such thing.
+
+    :param ports: those that are open now, some of them perhaps since after its start.
+    """
     now, then = present_spec(vm), vm["spec"]
+    guests = [{port["guest"] for port in some} for some in (then["publish"], now["publish"], ports)]
+    if guests[1] <= guests[0] <= guests[2]:
+        now["publish"] = then["publish"]
     words = {
         "vcpu": f"{then['vcpu']} vcpu",
         "memory_mib": f"{then['memory_mib']} MiB",
@@ -212,7 +218,7 @@ def show(vm: str, as_json: bool) -> None:
             ("vmm", " ".join(filter(None, (spec["vmm"], detail["machine"], detail["accelerator"])))),
             ("network", " ".join(filter(None, (spec["network"], record["address"], find_host_name(record))))),
             ("ports", ports or (f"{wanted}, once it runs" if wanted else "")),
-            ("next start", describe_changes(record)),
+            ("next start", describe_changes(record, detail["ports"])),
             ("capabilities", ", ".join(spec["capabilities"])),
             ("lent", ", ".join(spec["auth"])),
             *detail["labels"].items(),

@@ -19,7 +19,6 @@ from banger.model.service import RunningVm, Service, ServiceStatus
 from banger.model.vm import VmState
 
 if TYPE_CHECKING:
-    from banger.daemon.ops.vm import VmDetail
     from banger.daemon.services import Services
     from banger.guest.channel import GuestStream
     from banger.model.vm import Vm
@@ -96,14 +95,17 @@ class ServiceContext:
             vm.id, vm_paths(self._services, vm).channel, question, **fields
         )
 
-    def detail(self, vm: Vm) -> VmDetail:
-        """Return what is true of a VM now; reads files: in a thread."""
-        from banger.daemon.ops.vm import detail_of
-
-        return detail_of(self._services, vm)
+    def show_relays(self, vm: Vm, ports: set[tuple[int, int]]) -> None:
+        """Say which ports of the VM's address lead through its agent to which of the guest's, as pairs; on the loop."""
+        if self._services.relays is None:
+            self._services.relays = {}
+        if ports:
+            self._services.relays[vm.id] = ports
+        else:
+            self._services.relays.pop(vm.id, None)
 
     def announce(self, event: Event, vm: Vm, **facts: str) -> None:
-        """Emit an event hook, ``vm_port_opened`` for example; may block: in a thread."""
+        """Call an event hook of every plugin, ``vm_port_opened`` for example; it may block: in a thread."""
         self._services.plugins.emit(event, vm, log_event, **facts)
 
     def report(self, detail: str) -> None:

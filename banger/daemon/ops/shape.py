@@ -56,7 +56,7 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
             vm = save_vm(services, vm, labels=labels)
         if spec != vm.spec:
             vm = save_vm(services, vm, spec=spec, running_spec=_present(services, vm, spec))
-    if _is_down(vm) or vm.running_spec is None:
+    if _is_down(vm) or vm.running_spec is None or _opens_at_once(services, vm):
         return detail(op, vm)
     notice = f"'{vm.name}' is {vm.state}; it changes at its next start: banger vm restart {vm.name}"
     op.event("notice", text=notice)
@@ -65,6 +65,15 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
 
 def _is_down(vm: Vm) -> bool:
     return vm.state in (VmState.STOPPED, VmState.CREATED, VmState.ERROR)
+
+
+def _opens_at_once(services: Services, vm: Vm) -> bool:
+    """Tell whether all that a running VM has not yet is ports, which a plugin relays meanwhile."""
+    now = vm.present_spec
+    adds = vm.spec.model_copy(update={"publish": now.publish}) == now and set(vm.spec.publish) >= set(
+        now.publish
+    )
+    return adds and services.relays is not None
 
 
 def _present(services: Services, vm: Vm, spec: VmSpec) -> VmSpec | None:

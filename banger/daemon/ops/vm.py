@@ -66,11 +66,12 @@ class VmCreateParams(VmChoices):
 
 
 class ForwardedPort(BaseModel):
-    """A TCP port of the guest as the host reaches it."""
+    """A TCP port of the guest as the host reaches it: through the VMM, or through the guest's agent."""
 
     address: str
     host: int
     guest: int
+    through: Literal["vmm", "agent"] = "vmm"
 
 
 class VmDetail(BaseModel):
@@ -240,8 +241,9 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
         vm_id: status.state for vm_id, status in dict(op.services.statuses).items() if not status.runs
     }
     vms = tuple(op.services.database.vms())
-    published = [vm for vm in vms if vm.state is VmState.RUNNING and vm.present_spec.publish]
-    ports = {vm.id: _ports_of(open_handles(op.services, vm, lenient=True)) for vm in published}
+    relays = op.services.relays or {}
+    open_ = [vm for vm in vms if vm.state is VmState.RUNNING and (vm.present_spec.publish or vm.id in relays)]
+    ports = {vm.id: _ports_of(op.services, vm, open_handles(op.services, vm, lenient=True)) for vm in open_}
     labels = {vm.id: said for vm in vms if (said := _labels(op.services, vm))}
     return VmList(vms=vms, statuses=statuses, ports=ports, labels=labels)
 
@@ -272,7 +274,7 @@ def detail_of(services: Services, vm: Vm, notices: tuple[str, ...] = ()) -> VmDe
         vm=vm,
         notices=notices,
         labels=_labels(services, vm),
-        ports=_ports_of(handles),
+        ports=_ports_of(services, vm, handles),
         pid=_process_of(services, vm, handles),
         accelerator=data.get("accelerator"),
         machine=data.get("machine"),
@@ -291,10 +293,17 @@ def _labels(services: Services, vm: Vm) -> dict[str, str]:
     return {**{file.name: clean_text(file.read_text(errors="replace"), 300) for file in files}, **vm.labels}
 
 
-def _ports_of(handles: Handles) -> tuple[ForwardedPort, ...]:
+def _ports_of(services: Services, vm: Vm, handles: Handles) -> tuple[ForwardedPort, ...]:
     network = handles.find("network")
     forwards = network.data.get("forwards", []) if network is not None and network.live else []
-    return tuple(ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards)
+    relayed = sorted((services.relays or {}).get(vm.id, ()))
+    return (
+        *(ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards),
+        *(
+            ForwardedPort(address=str(vm.address), host=host, guest=guest, through="agent")
+            for host, guest in relayed
+        ),
+    )
 
 
 def _process_of(services: Services, vm: Vm, handles: Handles) -> int | None:
