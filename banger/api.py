@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from banger.cli.output import red as red
     from banger.cli.output import say as say
     from banger.cli.pipe import Ended as Ended
+    from banger.cli.pipe import Pipe as Pipe
     from banger.cli.pipe import run_piped as run_piped
+    from banger.cli.terminal import open_stream as open_stream
     from banger.cli.vm import run_operation as run_operation
     from banger.cli.vm_exec import run_in_vm as run_in_vm
     from banger.config.paths import NAME_ROUTES as NAME_ROUTES
@@ -132,7 +134,8 @@ _HOMES = {
     "banger.cli.extension": "Extension Place Work open_handover",
     "banger.cli.filter": "filter_option make_filter",
     "banger.cli.output": "Progress clean green print_json print_pairs print_table red say",
-    "banger.cli.pipe": "Ended run_piped",
+    "banger.cli.pipe": "Ended Pipe run_piped",
+    "banger.cli.terminal": "open_stream",
     "banger.cli.vm": "run_operation",
     "banger.cli.vm_exec": "run_in_vm",
     "banger.config.paths": "NAME_ROUTES find_state",

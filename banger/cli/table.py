@@ -26,7 +26,7 @@ COMMANDS = (
     Command("vm ssh", "log in to a running VM with ssh", "banger.cli.vm_ssh:ssh_command"),
     Command("vm console", "sit down at a VM's serial console", "banger.cli.vm_console:console"),
     Command("vm cp", "copy files to or from a VM", "banger.cli.cp:cp"),
-    Command("vm logs", "print a VM's console", "banger.cli.vm:logs"),
+    Command("vm logs", "print a VM's console", "banger.cli.vm_logs:logs"),
     Command("ps", "list VMs", "banger.cli.vm:list_command"),
     Command("image pull", "get an image", "banger.cli.store:image_pull"),
     Command("image list", "list images", "banger.cli.store:image_list"),

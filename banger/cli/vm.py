@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import sys
 import time
 from itertools import starmap
 from typing import Any
@@ -229,38 +226,3 @@ def show(vm: str, as_json: bool) -> None:
             ("last start", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in timings.items())),
         ]
     )
-
-
-@click.command()
-@click.argument("vm")
-@click.option("-f", "--follow", is_flag=True, help="go on until the VM stops")
-@click.option("-n", "--lines", type=click.IntRange(0), help="only the last lines")
-def logs(vm: str, follow: bool, lines: int | None) -> None:
-    """Print a VM's console: kernel and init messages."""
-    client = Client()
-    answer = client.call("vm.logs", {"vm": vm})
-    text = answer["text"]
-    while answer["next"] < answer["size"]:
-        answer = client.call("vm.logs", {"vm": vm, "offset": answer["next"]})
-        text += answer["text"]
-    if lines is not None:
-        text = "".join(text.splitlines(keepends=True)[-lines:] if lines else [])
-    _write(text)
-    with contextlib.suppress(KeyboardInterrupt):
-        while follow and answer["running"]:
-            time.sleep(0.2)
-            answer = client.call("vm.logs", {"vm": vm, "offset": answer["next"]})
-            _write(answer["text"])
-
-
-#: Terminal control sequences, whole: CSI, OSC and the two-character ones.
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?!]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
-
-
-def _write(text: str) -> None:
-    """Write console text; on a terminal without the control sequences a guest could play tricks with."""
-    if sys.stdout.isatty():
-        text = _SEQUENCE.sub("", text)
-        text = "".join(char for char in text if char.isprintable() or char in "\n\t")
-    sys.stdout.write(text)
-    sys.stdout.flush()

@@ -43,16 +43,18 @@ def _is_running(vm: dict[str, Any]) -> bool:
 @click.command()
 @vms_argument
 @click.option("--plan", is_flag=True, help="print the steps of the start, start nothing")
+@click.option("--overcommit", is_flag=True, help="although the host has not enough memory now")
 @wait_option
 @json_option
-def start(meant: Meant, plan: bool, wait: str, as_json: bool) -> int:
+def start(meant: Meant, plan: bool, overcommit: bool, wait: str, as_json: bool) -> int:
     """Start VMs that are not running."""
     if plan:
         if len(meant.vms) != 1:
             raise UsageError("--plan is about one VM", hint="banger vm start --plan VM")
         _show_plan(meant.vms[0], as_json)
         return 0
-    return run_on("vm.start", meant, {"wait": wait}, fits=_is_down, done="started", as_json=as_json)
+    params = {"wait": wait, "overcommit": overcommit}
+    return run_on("vm.start", meant, params, fits=_is_down, done="started", as_json=as_json)
 
 
 def _show_plan(vm: str, as_json: bool) -> None:

@@ -65,6 +65,7 @@ def size_options(command: F) -> F:
             metavar="NAME",
             help="lend it credentials (banger auth list); none: nothing",
         ),
+        click.option("--overcommit", is_flag=True, help="although the host has not enough memory now"),
         click.option("--no-auto-ports", is_flag=True, help="what the guest opens stays closed here"),
         click.option("--nat", is_flag=True, help="a way out into the network, as with --with nat"),
         click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),
@@ -76,7 +77,8 @@ def size_options(command: F) -> F:
 
 def _params(choices: dict[str, Any]) -> dict[str, Any]:
     choices["with"] = (*choices.pop("with_"), *take_lifetime(choices))
-    choices["nat"] = choices.pop("nat") or None
+    for name in ("nat", "overcommit"):
+        choices[name] = choices.pop(name) or None
     if choices.pop("no_auto_ports"):
         choices["without"] = (*choices["without"], "auto-ports")
     return {key: value for key, value in choices.items() if value not in (None, ())}

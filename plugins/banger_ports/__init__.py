@@ -30,5 +30,8 @@ def banger_register_commands() -> list[Command]:
     return [
         Command("vm port add", "make ports of a VM reachable, at once where it runs", f"{here}:add"),
         Command("vm port remove", "no longer", f"{here}:remove"),
+        Command(
+            "vm forward", "forward ports and Unix sockets to a VM, and back", "banger_ports.forward:forward"
+        ),
         Command("vm port list", "list the ports of a VM that open from here", f"{here}:list_command"),
     ]

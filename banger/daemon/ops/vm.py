@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from banger.config.paths import make_private
-from banger.daemon.choices import Choice, VmChoices, choose
+from banger.daemon.choices import Choice, VmChoices, check_room, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import (
     STOP_TIMEOUT,
@@ -123,9 +123,10 @@ class VmDeleteParams(VmParams):
 
 
 class VmStartParams(VmParams):
-    """``wait``: as for create."""
+    """``wait``, ``overcommit``: as for create."""
 
     wait: Literal["agent", "system"] = "system"
+    overcommit: bool = False
 
 
 class VmPlan(BaseModel):
@@ -135,9 +136,10 @@ class VmPlan(BaseModel):
 
 
 class VmLogsParams(VmParams):
-    """``offset``: byte to read the console from; negative counts from the end."""
+    """``offset``: byte to read from; negative counts from the end. ``source``: the console, or what the VMM printed."""
 
     offset: int = 0
+    source: Literal["console", "vmm"] = "console"
 
 
 class VmLogs(BaseModel):
@@ -196,7 +198,10 @@ def _end_lease(op: OperationContext, result: dict[str, Any]) -> None:
 
 def start(op: OperationContext, params: VmStartParams) -> VmDetail:
     """Start a VM that is not running."""
-    vm = start_vm(op, resolve_vm(op.services, params.vm).id)
+    vm = resolve_vm(op.services, params.vm)
+    if not params.overcommit and vm.state in (VmState.STOPPED, VmState.CREATED, VmState.ERROR):
+        check_room(op.services, f"'{vm.name}'", vm.spec.memory_mib)
+    vm = start_vm(op, vm.id)
     return detail(op, wait_system(op, vm, params.wait))
 
 
@@ -330,16 +335,20 @@ def plan(op: OperationContext, params: VmParams) -> VmPlan:
 
 
 def logs(op: OperationContext, params: VmLogsParams) -> VmLogs:
-    """Return a piece of a VM's console."""
+    """Return a piece of a VM's console, or of what its VMM printed."""
     vm = resolve_vm(op.services, params.vm)
+    paths = vm_paths(op.services, vm)
+    file_of = {"console": paths.console, "vmm": paths.directory / f"{vm.spec.vmm}.log"}
     try:
-        with open(vm_paths(op.services, vm).console, "rb") as file:
+        with open(file_of[params.source], "rb") as file:
             size = file.seek(0, 2)
             begin = max(0, size + params.offset) if params.offset < 0 else min(params.offset, size)
             file.seek(begin)
             data = file.read(_LOG_LIMIT)
     except FileNotFoundError:
-        raise NotFoundError(f"'{vm.name}' has no console yet", hint=f"banger vm start {vm.name}") from None
+        raise NotFoundError(
+            f"'{vm.name}' has no {params.source} yet", hint=f"banger vm start {vm.name}"
+        ) from None
     text = data.decode(errors="replace")
     running = vm.state in (VmState.RUNNING, VmState.STARTING, VmState.STOPPING)
     return VmLogs(text=text, next=begin + len(data), size=size, running=running)

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-import platform
 import socket
-import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import banger
-from banger.daemon.main import write_commands
-from banger.daemon.starts import vm_paths
-from banger.model.vm import PublishedPort, Vm, VmState
-from banger.testing.app import BangerApp
-from banger.testing.pytest_plugin import MakeApp, RunCli
-from banger.testing.samples import sample_image, sample_kernel, sample_vm
-from banger_ports import service
+from banger.model.vm import PublishedPort, VmState
+from banger.testing.pytest_plugin import RunCli
 from banger_ports.listeners import LIMIT, find_open
 from banger_ports.relay import host_port
-
-AGENT = Path(banger.__file__).parent / "guest" / "bin" / f"banger-agent-{platform.machine()}"
 
 
 @pytest.mark.parametrize(
@@ -68,71 +57,6 @@ def test_low_ports_appear_higher() -> None:
         assert host_port(80) == 20080
 
 
-class Guest:
-    """A VM that is the real agent on this host, with a server on its loopback."""
-
-    def __init__(self, app: BangerApp, vm: Vm) -> None:
-        self.app, self.vm = app, vm
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.server.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self.server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._echo, args=(connection,), daemon=True).start()
-
-    def _echo(self, connection: socket.socket) -> None:
-        with connection:
-            while data := connection.recv(65536):
-                connection.sendall(data)
-
-    def ports(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.app.call("vm.show", {"vm": self.vm.id})["ports"]
-        return [port for port in found if port["guest"] == self.port]
-
-    def wait_ports(self, hosts: set[int]) -> None:
-        """Wait until the server's port is open at these ports of the VM's address."""
-        deadline = time.monotonic() + 60
-        while {port["host"] for port in self.ports()} != hosts:
-            assert time.monotonic() < deadline, self.app.call("daemon.status")
-            time.sleep(0.05)
-
-
-@pytest.fixture
-def boot(banger_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Guest]]:
-    for name in ("_LOOK", "_ASK", "_ASK_IDLE"):
-        monkeypatch.setattr(service, name, 0.05)
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(**capabilities: Any) -> Guest:
-        app = banger_app(builtin=["core", "events", "ports", "stats"])
-        write_commands(app.services)
-        app.services.database.add_image(sample_image())
-        app.services.database.add_kernel(sample_kernel())
-        vm = sample_vm(
-            "otter", spec={"capabilities": capabilities}, address="127.88.17.5", state=VmState.RUNNING
-        )
-        channel = vm_paths(app.services, vm).channel
-        channel.parent.mkdir(parents=True)
-        processes.append(subprocess.Popen([str(AGENT), "--listen", str(channel)]))
-        deadline = time.monotonic() + 30
-        while not channel.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        guest = Guest(app, vm)
-        app.services.database.add_vm(vm)
-        return guest
-
-    yield start
-    for process in processes:
-        process.terminate()
-        process.wait(20)
-
-
 def talk(host: int, data: bytes) -> bytes:
     with socket.create_connection(("127.88.17.5", host), timeout=30) as connection:
         threading.Thread(
@@ -144,9 +68,7 @@ def talk(host: int, data: bytes) -> bytes:
     return bytes(answer)
 
 
-def test_what_a_guest_opens_opens_here_and_closes_with_it(
-    boot: Callable[..., Guest], run_cli: RunCli
-) -> None:
+def test_what_a_guest_opens_opens_here_and_closes_with_it(boot: Callable[..., Any], run_cli: RunCli) -> None:
     guest = boot(**{"auto-ports": {}})
     guest.wait_ports({guest.port})
     [port] = guest.ports()
@@ -172,7 +94,7 @@ def test_what_a_guest_opens_opens_here_and_closes_with_it(
     assert ours == [("port-opened", where), ("port-closed", where)]
 
 
-def test_a_port_is_added_to_a_running_vm_and_taken_away(boot: Callable[..., Guest], run_cli: RunCli) -> None:
+def test_a_port_is_added_to_a_running_vm_and_taken_away(boot: Callable[..., Any], run_cli: RunCli) -> None:
     guest = boot()
     assert guest.ports() == []
     added = run_cli("vm", "port", "add", "otter", f"29876:{guest.port}")
@@ -189,7 +111,7 @@ def test_a_port_is_added_to_a_running_vm_and_taken_away(boot: Callable[..., Gues
     assert "no port of otter is open" in run_cli("vm", "port", "list", "otter").stderr
 
 
-def test_a_port_that_is_taken_here_is_left_alone(boot: Callable[..., Guest], run_cli: RunCli) -> None:
+def test_a_port_that_is_taken_here_is_left_alone(boot: Callable[..., Any], run_cli: RunCli) -> None:
     guest = boot()
     with socket.create_server(("127.88.17.5", 0)) as other:
         taken = other.getsockname()[1]
@@ -199,7 +121,7 @@ def test_a_port_that_is_taken_here_is_left_alone(boot: Callable[..., Guest], run
     assert talk(29877, b"hello") == b"hello"
 
 
-def test_a_vm_that_is_down_has_no_open_ports(boot: Callable[..., Guest]) -> None:
+def test_a_vm_that_is_down_has_no_open_ports(boot: Callable[..., Any]) -> None:
     guest = boot(**{"auto-ports": {}})
     guest.wait_ports({guest.port})
     guest.app.services.database.update_vm(guest.vm.model_copy(update={"state": VmState.STOPPED}))
