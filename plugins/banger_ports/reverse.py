@@ -39,6 +39,7 @@ class Back:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         with suppress(OSError):
             self._stream.shutdown(socket.SHUT_RDWR)
 
