@@ -59,7 +59,8 @@ class Keeper:
             options = Options.model_validate(vm.spec.capabilities["lifetime"])
             used = self._ctx.last_used(vm)
             entry = self._ledger.advance(vm, now, used=used, busy=vm.address in busy)
-            self._say(vm, options, entry, now)
+            if vm.id not in self._tasks:  # nothing is written into a directory that is being removed
+                self._say(vm, options, entry, now)
             self._act(vm, options, entry, now)
         if vms and now - self._saved >= _SAVE:
             self.save(now)
