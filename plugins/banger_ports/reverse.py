@@ -93,7 +93,8 @@ class Back:
                 threading.Thread(target=self._answer, args=(number, connection), daemon=True).start()
                 while piece := waiting.get():
                     connection.sendall(piece)
-                connection.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # both ends may have ended at once
+                    connection.shutdown(socket.SHUT_RDWR)
             except OSError as error:
                 say(clean(f"{self._here} here: {error.strerror or error}"))
                 self._end(number)
