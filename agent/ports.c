@@ -109,12 +109,11 @@ static void find_owners(void) {
 
 int report_ports(const struct json *request) {
     struct buffer out = {0};
-    (void)request;
     read_table("/proc/net/tcp", "tcp", TCP_LISTEN);
     read_table("/proc/net/tcp6", "tcp", TCP_LISTEN);
     read_table("/proc/net/udp", "udp", UDP_UNCONNECTED);
     read_table("/proc/net/udp6", "udp", UDP_UNCONNECTED);
-    find_owners();
+    if (!json_get(request, "owners") || json_true(request, "owners")) find_owners();
     json_begin(&out, '{');
     json_key(&out, "ports");
     buffer_text(&out, "[");

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from banger.cli.extension import Place as Place
     from banger.cli.extension import Work as Work
     from banger.cli.extension import open_handover as open_handover
+    from banger.cli.filter import filter_option as filter_option
+    from banger.cli.filter import make_filter as make_filter
     from banger.cli.output import Progress as Progress
     from banger.cli.output import clean as clean
     from banger.cli.output import green as green
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from banger.cli.output import red as red
     from banger.cli.output import say as say
     from banger.cli.pipe import Ended as Ended
+    from banger.cli.pipe import Pipe as Pipe
     from banger.cli.pipe import run_piped as run_piped
+    from banger.cli.terminal import open_stream as open_stream
     from banger.cli.vm import run_operation as run_operation
     from banger.cli.vm_exec import run_in_vm as run_in_vm
     from banger.config.paths import NAME_ROUTES as NAME_ROUTES
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from banger.host.command import failed_program as failed_program
     from banger.host.copy import copy_disk as copy_disk
     from banger.host.disk import Disks as Disks
+    from banger.host.disk import allocated_bytes as allocated_bytes
     from banger.host.disk import digest_file as digest_file
     from banger.host.disk import has_ext4 as has_ext4
     from banger.host.folder import remove_tree as remove_tree
@@ -128,8 +133,10 @@ _HOMES = {
     "banger.cli.client": "Client",
     "banger.cli.cp": "send_directory",
     "banger.cli.extension": "Extension Place Work open_handover",
+    "banger.cli.filter": "filter_option make_filter",
     "banger.cli.output": "Progress clean green print_json print_pairs print_table red say",
-    "banger.cli.pipe": "Ended run_piped",
+    "banger.cli.pipe": "Ended Pipe run_piped",
+    "banger.cli.terminal": "open_stream",
     "banger.cli.vm": "run_operation",
     "banger.cli.vm_exec": "run_in_vm",
     "banger.config.paths": "NAME_ROUTES find_state",
@@ -144,7 +151,7 @@ _HOMES = {
     "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands failed_program",
     "banger.host.copy": "copy_disk",
-    "banger.host.disk": "Disks digest_file has_ext4",
+    "banger.host.disk": "Disks allocated_bytes digest_file has_ext4",
     "banger.host.folder": "remove_tree",
     "banger.transfer.connections": "TRIES Connections",
     "banger.transfer.download": "Wanted download find_pause retry_later",

@@ -365,3 +365,39 @@ def banger_vm_start_failed(vm: Vm, error: str) -> None:
         def banger_vm_start_failed(vm, error):
             audit("failed", vm.name, error)
     """
+
+
+@hookspec
+def banger_vm_port_opened(vm: Vm, endpoint: str, guest: str) -> None:
+    """A port of a running VM opened on this host, by itself or because somebody asked for it.
+
+    Ports that a VM is started with open with it and are not told of.
+
+    :when: each time one opens while the VM runs. ``endpoint`` is ``address:port`` here, ``guest`` the guest's port.
+    :process: the daemon, in a worker thread that may block for a moment.
+    :returns: nothing; what is returned is ignored.
+    :errors: an exception is logged with the plugin's name, and everything goes on.
+
+    .. code-block:: python
+
+        @hookimpl
+        def banger_vm_port_opened(vm, endpoint, guest):
+            audit("port", vm.name, endpoint)
+    """
+
+
+@hookspec
+def banger_vm_port_closed(vm: Vm, endpoint: str, guest: str) -> None:
+    """A port of which ``banger_vm_port_opened`` told closed, while the VM goes on.
+
+    :when: each time one closes; not when its VM is down, which ``banger_vm_stopped`` tells.
+    :process: the daemon, in a worker thread that may block for a moment.
+    :returns: nothing; what is returned is ignored.
+    :errors: an exception is logged with the plugin's name, and everything goes on.
+
+    .. code-block:: python
+
+        @hookimpl
+        def banger_vm_port_closed(vm, endpoint, guest):
+            audit("port closed", vm.name, endpoint)
+    """

@@ -23,7 +23,15 @@ from banger.model.name import unknown_hint
 if TYPE_CHECKING:
     from banger.model.vm import Vm
 
-Event = Literal["vm_created", "vm_started", "vm_stopped", "vm_deleted", "vm_start_failed"]
+Event = Literal[
+    "vm_created",
+    "vm_started",
+    "vm_stopped",
+    "vm_deleted",
+    "vm_start_failed",
+    "vm_port_opened",
+    "vm_port_closed",
+]
 
 #: What the declare hooks are called with, by the noun in their names.
 DECLARED = (

@@ -191,8 +191,7 @@ class Pipe:
 
     def _keep(self, frame: wire.Frame) -> None:
         if frame.flags == wire.STDERR:
-            self._stderr += frame.payload
-            del self._stderr[:-_ERRORS]
+            self._keep_errors(frame.payload)
         else:
             self._left -= len(frame.payload)
             if self._left < 0:
@@ -205,3 +204,7 @@ class Pipe:
         if self._owed >= wire.GRANT:
             self._out += wire.encode(wire.credit(_STREAM, self._owed))
             self._owed = 0
+
+    def _keep_errors(self, data: bytes) -> None:
+        self._stderr += data
+        del self._stderr[:-_ERRORS]

@@ -26,7 +26,7 @@ COMMANDS = (
     Command("vm ssh", "log in to a running VM with ssh", "banger.cli.vm_ssh:ssh_command"),
     Command("vm console", "sit down at a VM's serial console", "banger.cli.vm_console:console"),
     Command("vm cp", "copy files to or from a VM", "banger.cli.cp:cp"),
-    Command("vm logs", "print a VM's console", "banger.cli.vm:logs"),
+    Command("vm logs", "print a VM's console", "banger.cli.vm_logs:logs"),
     Command("ps", "list VMs", "banger.cli.vm:list_command"),
     Command("image pull", "get an image", "banger.cli.store:image_pull"),
     Command("image list", "list images", "banger.cli.store:image_list"),
@@ -109,7 +109,7 @@ HABITS = {
     "top": "banger vm top",
     "stats": "banger vm stats",
     "events": "banger vm events",
-    **dict.fromkeys(("port", "ports", "vm port", "vm ip"), _REACH),
+    **dict.fromkeys(("port", "ports", "vm ip"), _REACH),
     **dict.fromkeys(
         ("attach", "vm attach"), "a shell: banger vm exec VM; its serial console: banger vm console VM"
     ),
@@ -124,6 +124,8 @@ HABITS = {
         ("scp", "rsync"), "banger vm cp; after banger ssh-config --install also scp and rsync to VM.vm"
     ),
     **dict.fromkeys(("login", "logout"), "docker login, podman login or skopeo login: their logins are used"),
+    **dict.fromkeys(("prune", "system prune"), "banger vm prune; what takes room: banger system df"),
+    "df": "banger system df",
     "rmi": "banger image delete NAME",
     **dict.fromkeys(("up", "new", "launch"), "banger vm run, or banger vm create"),
     **dict.fromkeys(("update", "vm update", "vm edit", "vm resize"), "banger vm set VM --memory 2G"),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import sys
 import time
+from itertools import starmap
 from typing import Any
 
 import click
 
 from banger.cli.client import Client
+from banger.cli.filter import filter_option, make_filter
 from banger.cli.output import Progress, age, leave_line, moment, print_json, print_pairs, print_table, say
 from banger.config.paths import NAME_ROUTES
 from banger.model.size import format_mib
@@ -90,10 +89,12 @@ def find_host_name(vm: dict[str, Any]) -> str | None:
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="print names only")
 @click.option("-a", "--all", "_every", is_flag=True, hidden=True, help="as it always does")
-def list_command(as_json: bool, quiet: bool, _every: bool) -> None:
+@filter_option
+def list_command(as_json: bool, quiet: bool, _every: bool, filters: tuple[str, ...]) -> None:
     """List VMs, oldest first."""
+    fits = make_filter(filters)
     answer = Client().call("vm.list")
-    vms, statuses = answer["vms"], answer["statuses"]
+    vms, statuses = list(filter(fits, answer["vms"])), answer["statuses"]
     ports, labels = answer.get("ports", {}), answer.get("labels", {})
     if as_json:
         print_json(
@@ -111,22 +112,24 @@ def list_command(as_json: bool, quiet: bool, _every: bool) -> None:
         for vm in vms:
             print(vm["name"])
     elif not vms:
-        say("no VMs; make one: banger vm run")
+        say("no VM is like that; all: banger vm list" if answer["vms"] else "no VMs; make one: banger vm run")
     else:
-        more = sorted({name for said in labels.values() for name in said})
+        more = sorted({name for vm in vms for name in labels.get(vm["id"], {}) if name not in vm["labels"]})
+        labelled = ["LABELS"] if any(vm["labels"] for vm in vms) else []
         headings = ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "PORTS", "VCPU", "MEM", "DISK", "CREATED")
         print_table(
-            (*headings, *(name.upper() for name in more)),
+            (*headings, *labelled, *(name.upper() for name in more)),
             (
                 (
                     *_row(vm, statuses.get(vm["id"]), ports.get(vm["id"], [])),
+                    *(",".join(starmap("{}={}".format, vm["labels"].items())) or "-" for _ in labelled),
                     *(labels.get(vm["id"], {}).get(name, "-") for name in more),
                 )
                 for vm in vms
             ),
         )
         for vm in vms:
-            if changes := describe_changes(vm):
+            if changes := describe_changes(vm, ports.get(vm["id"], [])):
                 say(f"note: {vm['name']} has {changes} at its next start: banger vm restart {vm['name']}")
 
 
@@ -135,14 +138,21 @@ def present_spec(vm: dict[str, Any]) -> dict[str, Any]:
     return dict(vm.get("running_spec") or vm["spec"])
 
 
-def describe_changes(vm: dict[str, Any]) -> str:
-    """Return what a VM has at its next start and has not now; empty when there is no such thing."""
+def describe_changes(vm: dict[str, Any], ports: list[dict[str, Any]]) -> str:
+    """Return what a VM has at its next start and has not now; empty when there is no such thing.
+
+    :param ports: those that are open now, some of them perhaps since after its start.
+    """
     now, then = present_spec(vm), vm["spec"]
+    guests = [{port["guest"] for port in some} for some in (then["publish"], now["publish"], ports)]
+    if guests[1] <= guests[0] <= guests[2]:
+        now["publish"] = then["publish"]
     words = {
         "vcpu": f"{then['vcpu']} vcpu",
         "memory_mib": f"{then['memory_mib']} MiB",
         "disk_mib": f"{format_mib(then['disk_mib'])} work disk",
         "overlay_mib": f"{format_mib(then['overlay_mib'])} root disk",
+        "capabilities": f"capabilities {', '.join(then['capabilities']) or 'none'}",
         "publish": f"published {_wanted_ports(then)}" if then["publish"] else "no published port",
     }
     return ", ".join(text for key, text in words.items() if now[key] != then[key])
@@ -205,7 +215,7 @@ def show(vm: str, as_json: bool) -> None:
             ("vmm", " ".join(filter(None, (spec["vmm"], detail["machine"], detail["accelerator"])))),
             ("network", " ".join(filter(None, (spec["network"], record["address"], find_host_name(record))))),
             ("ports", ports or (f"{wanted}, once it runs" if wanted else "")),
-            ("next start", describe_changes(record)),
+            ("next start", describe_changes(record, detail["ports"])),
             ("capabilities", ", ".join(spec["capabilities"])),
             ("lent", ", ".join(spec["auth"])),
             *detail["labels"].items(),
@@ -216,38 +226,3 @@ def show(vm: str, as_json: bool) -> None:
             ("last start", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in timings.items())),
         ]
     )
-
-
-@click.command()
-@click.argument("vm")
-@click.option("-f", "--follow", is_flag=True, help="go on until the VM stops")
-@click.option("-n", "--lines", type=click.IntRange(0), help="only the last lines")
-def logs(vm: str, follow: bool, lines: int | None) -> None:
-    """Print a VM's console: kernel and init messages."""
-    client = Client()
-    answer = client.call("vm.logs", {"vm": vm})
-    text = answer["text"]
-    while answer["next"] < answer["size"]:
-        answer = client.call("vm.logs", {"vm": vm, "offset": answer["next"]})
-        text += answer["text"]
-    if lines is not None:
-        text = "".join(text.splitlines(keepends=True)[-lines:] if lines else [])
-    _write(text)
-    with contextlib.suppress(KeyboardInterrupt):
-        while follow and answer["running"]:
-            time.sleep(0.2)
-            answer = client.call("vm.logs", {"vm": vm, "offset": answer["next"]})
-            _write(answer["text"])
-
-
-#: Terminal control sequences, whole: CSI, OSC and the two-character ones.
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?!]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
-
-
-def _write(text: str) -> None:
-    """Write console text; on a terminal without the control sequences a guest could play tricks with."""
-    if sys.stdout.isatty():
-        text = _SEQUENCE.sub("", text)
-        text = "".join(char for char in text if char.isprintable() or char in "\n\t")
-    sys.stdout.write(text)
-    sys.stdout.flush()

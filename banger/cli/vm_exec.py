@@ -11,6 +11,7 @@ import click
 
 from banger.cli.client import Client
 from banger.cli.extension import ExtendedCommand, plan_extensions, wrap_command
+from banger.cli.filter import filter_option
 from banger.errors import BangerError, GuestError, UsageError
 
 F = Callable[..., Any]
@@ -76,7 +77,9 @@ def command_options(command: F) -> F:
 @click.option(
     "--tty/--no-tty", "-t/-T", "terminal", default=None, help="a terminal in the guest [when this is one]"
 )
-@click.argument("vm")
+@click.option("--all", "every", is_flag=True, help="in every running VM; the command follows at once")
+@filter_option
+@click.argument("vm", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def exec_command(
     env: tuple[str, ...],
@@ -89,22 +92,32 @@ def exec_command(
     ssh_agent: bool,
     ssh_key: tuple[str, ...],
     terminal: bool | None,
-    vm: str,
+    every: bool,
+    filters: tuple[str, ...],
+    vm: str | None,
     command: tuple[str, ...],
     **choices: Any,
 ) -> int:
     """Run COMMAND in a running VM, or a shell; its exit status becomes banger's.
 
+    Several VMs, by names with commas between them, --all or --filter, run it side by side, and their lines begin with
+    their names.
+
     \b
       banger vm exec brisk-otter -- uname -r
       tar c . | banger vm exec brisk-otter -- tar x -C /srv
       banger vm exec brisk-otter            a shell; ~. at the beginning of a line leaves it
+      banger vm exec --filter label=env=test -- uptime
     """
     from banger.cli.environment import collect_environment
     from banger.cli.escape import SessionLeft, check_escape
     from banger.cli.lend import collect_loan
     from banger.cli.terminal import has_terminal
 
+    if every or filters or "," in (vm or ""):
+        return _exec_in_many(vm, command, every, filters, env, env_file, (user, workdir, proxy))
+    if vm is None:
+        raise UsageError("in which VM?", hint="banger vm exec VM -- COMMAND")
     # From the VM's name on all belongs to the command, the customary -- before it included.
     if command and command[0].startswith("-") and command[0] != "--":
         raise UsageError(
@@ -134,6 +147,31 @@ def exec_command(
     if not command and terminal is not False and has_terminal():
         say_running(client, vm)
     return status
+
+
+def _exec_in_many(
+    vm: str | None,
+    command: tuple[str, ...],
+    every: bool,
+    filters: tuple[str, ...],
+    env: tuple[str, ...],
+    env_file: tuple[str, ...],
+    others: tuple[str | None, str | None, bool | None],
+) -> int:
+    from banger.cli.environment import collect_environment, language, time_zone
+    from banger.cli.vm_exec_many import exec_in_many
+    from banger.cli.vm_many import Meant
+
+    several = every or bool(filters)
+    words = (vm, *command) if several and vm is not None else command
+    optional = zip(
+        ("user", "cwd", "proxy", "time_zone", "language"), (*others, time_zone(), language()), strict=True
+    )
+    params: dict[str, Any] = {key: value for key, value in optional if value is not None}
+    params["argv"] = list(words[1:] if words[:1] == ("--",) else words)
+    params["env"] = collect_environment(env, env_file)
+    names = () if several or vm is None else tuple(filter(None, vm.split(",")))
+    return exec_in_many(Meant(names, every, filters), params)
 
 
 def run_in_vm(

@@ -6,11 +6,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import click
 
 from banger.cli.client import Client
+from banger.cli.filter import filter_option, make_filter, parse_filters
 from banger.cli.output import dim, leave_line, print_json, say
 from banger.cli.vm import run_operation, show_detail
 from banger.errors import BangerError, ConflictError, NotFoundError, UsageError
@@ -26,37 +29,78 @@ _CANCEL_SECONDS = 30.0
 F = Callable[..., Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """Which VMs a command is about.
+
+    :param every: all that it makes sense for; with ``filters`` those of them that fit.
+    """
+
+    vms: tuple[str, ...]
+    every: bool = False
+    filters: tuple[str, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether it is not names that say which."""
+        return self.every or bool(self.filters)
+
+    def check(self) -> None:
+        """Raise UsageError unless there are either names or a way to find them."""
+        if self.several == bool(self.vms):
+            raise UsageError(
+                "name VMs, or say which: --all, or --filter state=running,label=env=test",
+                hint="banger vm list shows them",
+            )
+        parse_filters(self.filters)
+
+
 def vms_argument(command: F) -> F:
-    """Add ``VM…`` and ``--all``."""
-    command = click.option("--all", "every", is_flag=True, help="every VM this makes sense for")(command)
-    return click.argument("vms", nargs=-1, metavar="VM...")(command)
+    """Add ``VM…``, ``--all`` and ``--filter``; the command gets them as ``meant``."""
+
+    @wraps(command)
+    def collected(vms: tuple[str, ...], every: bool, filters: tuple[str, ...], **others: Any) -> Any:
+        return command(meant=Meant(vms, every, filters), **others)
+
+    collected = filter_option(collected)
+    collected = click.option("--all", "every", is_flag=True, help="every VM this makes sense for")(collected)
+    return click.argument("vms", nargs=-1, metavar="VM...")(collected)
+
+
+def find_meant(
+    meant: Meant, fits: Callable[[dict[str, Any]], bool], *, goes: bool = False
+) -> tuple[list[dict[str, Any]], list[BangerError]]:
+    """Return the VMs meant, from one list, and an error for each name that means none."""
+    meant.check()
+    known = Client().call("vm.list")["vms"]
+    if not meant.several:
+        return _resolve(meant.vms, known, goes=goes)
+    chosen = make_filter(meant.filters)
+    found = [vm for vm in known if fits(vm) and chosen(vm)]
+    if not found:
+        say("no VM to do that with")
+    return found, []
 
 
 def run_on(
     operation: str,
-    vms: tuple[str, ...],
+    meant: Meant,
     params: dict[str, Any],
     *,
-    every: bool,
     fits: Callable[[dict[str, Any]], bool],
     done: str,
     as_json: bool,
 ) -> int:
     """Call an operation for each VM; return the exit status, 1 when one of several failed.
 
-    :param fits: which VMs ``--all`` means.
+    :param fits: which VMs ``--all`` and ``--filter`` may mean.
     :param done: what became of a VM: ``stopped``.
     """
-    if every == bool(vms):
-        raise UsageError("name VMs, or all of them: --all", hint="banger vm list shows them")
-    if len(vms) == 1:
-        _show(run_operation(operation, {**params, "vm": vms[0]}), done, as_json=as_json)
+    meant.check()
+    if len(meant.vms) == 1:
+        _show(run_operation(operation, {**params, "vm": meant.vms[0]}), done, as_json=as_json)
         return 0
-    known = Client().call("vm.list")["vms"]
-    goes = operation == "vm.delete"
-    found, unknown = ([vm for vm in known if fits(vm)], []) if every else _resolve(vms, known, goes=goes)
-    if every and not found:
-        say("no VM to do that with")
+    found, unknown = find_meant(meant, fits, goes=operation == "vm.delete")
     calls = [_Call(vm, operation, params) for vm in found]
     _run(calls)
     return _report(calls, unknown, done, as_json=as_json)

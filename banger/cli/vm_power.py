@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from banger.cli.client import Client
+from banger.cli.lifetime import lifetime_options, take_lifetime
 from banger.cli.output import print_json
 from banger.cli.vm import json_option, run_operation
-from banger.cli.vm_many import DOWN, run_on, vms_argument
+from banger.cli.vm_many import DOWN, Meant, run_on, vms_argument
 from banger.errors import UsageError
 
 _SIGNALS = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "ABRT")
@@ -42,18 +43,18 @@ def _is_running(vm: dict[str, Any]) -> bool:
 @click.command()
 @vms_argument
 @click.option("--plan", is_flag=True, help="print the steps of the start, start nothing")
+@click.option("--overcommit", is_flag=True, help="although the host has not enough memory now")
 @wait_option
 @json_option
-def start(vms: tuple[str, ...], every: bool, plan: bool, wait: str, as_json: bool) -> int:
+def start(meant: Meant, plan: bool, overcommit: bool, wait: str, as_json: bool) -> int:
     """Start VMs that are not running."""
     if plan:
-        if len(vms) != 1:
+        if len(meant.vms) != 1:
             raise UsageError("--plan is about one VM", hint="banger vm start --plan VM")
-        _show_plan(vms[0], as_json)
+        _show_plan(meant.vms[0], as_json)
         return 0
-    return run_on(
-        "vm.start", vms, {"wait": wait}, every=every, fits=_is_down, done="started", as_json=as_json
-    )
+    params = {"wait": wait, "overcommit": overcommit}
+    return run_on("vm.start", meant, params, fits=_is_down, done="started", as_json=as_json)
 
 
 def _show_plan(vm: str, as_json: bool) -> None:
@@ -69,10 +70,10 @@ def _show_plan(vm: str, as_json: bool) -> None:
 @vms_argument
 @timeout_option
 @json_option
-def stop(vms: tuple[str, ...], every: bool, timeout: float, as_json: bool) -> int:
+def stop(meant: Meant, timeout: float, as_json: bool) -> int:
     """Stop VMs through their init; their disks stay."""
     params = {"timeout": timeout}
-    return run_on("vm.stop", vms, params, every=every, fits=_is_up, done="stopped", as_json=as_json)
+    return run_on("vm.stop", meant, params, fits=_is_up, done="stopped", as_json=as_json)
 
 
 @click.command()
@@ -80,10 +81,10 @@ def stop(vms: tuple[str, ...], every: bool, timeout: float, as_json: bool) -> in
 @timeout_option
 @wait_option
 @json_option
-def restart(vms: tuple[str, ...], every: bool, timeout: float, wait: str, as_json: bool) -> int:
+def restart(meant: Meant, timeout: float, wait: str, as_json: bool) -> int:
     """Stop VMs and start them again; changed sizes and ports take effect."""
     params = {"timeout": timeout, "wait": wait}
-    return run_on("vm.restart", vms, params, every=every, fits=_is_up, done="restarted", as_json=as_json)
+    return run_on("vm.restart", meant, params, fits=_is_up, done="restarted", as_json=as_json)
 
 
 @click.command()
@@ -97,45 +98,44 @@ def restart(vms: tuple[str, ...], every: bool, timeout: float, wait: str, as_jso
     help="sent to the VM's process, which is then ended",
 )
 @json_option
-def kill(vms: tuple[str, ...], every: bool, signal: str, as_json: bool) -> int:
+def kill(meant: Meant, signal: str, as_json: bool) -> int:
     """End VMs at once; their disks stay, and what the guests had not written yet is lost."""
     name = signal.upper().removeprefix("SIG")
     if name not in _SIGNALS:
         raise UsageError(f"--signal {signal[:40]} is none of those", hint=", ".join(_SIGNALS))
     params = {"signal": name}
-    return run_on("vm.kill", vms, params, every=every, fits=_is_up, done="killed", as_json=as_json)
+    return run_on("vm.kill", meant, params, fits=_is_up, done="killed", as_json=as_json)
 
 
 @click.command()
 @vms_argument
 @click.option("--force", is_flag=True, help="pass over what cannot be released")
-@click.option("--yes", "-y", is_flag=True, help="with --all: do not ask")
+@click.option("--yes", "-y", is_flag=True, help="with --all or --filter: do not ask")
 @json_option
-def delete(vms: tuple[str, ...], every: bool, force: bool, yes: bool, as_json: bool) -> int:
+def delete(meant: Meant, force: bool, yes: bool, as_json: bool) -> int:
     """Delete VMs and their disks."""
-    if every and not yes:
+    if meant.several and not yes:
+        which = "every VM that fits" if meant.filters else "every VM"
         if not sys.stdin.isatty():
-            raise UsageError("--all deletes every VM and its disks", hint="banger vm delete --all --yes")
-        click.confirm("Delete every VM and its disks?", abort=True, err=True)
-    return run_on(
-        "vm.delete", vms, {"force": force}, every=every, fits=lambda _: True, done="deleted", as_json=as_json
-    )
+            raise UsageError(f"that deletes {which} and its disks", hint="banger vm delete --all --yes")
+        click.confirm(f"Delete {which} and its disks?", abort=True, err=True)
+    return run_on("vm.delete", meant, {"force": force}, fits=lambda _: True, done="deleted", as_json=as_json)
 
 
 @click.command()
 @vms_argument
 @json_option
-def pause(vms: tuple[str, ...], every: bool, as_json: bool) -> int:
+def pause(meant: Meant, as_json: bool) -> int:
     """Freeze VMs: they keep their memory and use no processor."""
-    return run_on("vm.pause", vms, {}, every=every, fits=_is_running, done="paused", as_json=as_json)
+    return run_on("vm.pause", meant, {}, fits=_is_running, done="paused", as_json=as_json)
 
 
 @click.command()
 @vms_argument
 @json_option
-def resume(vms: tuple[str, ...], every: bool, as_json: bool) -> int:
+def resume(meant: Meant, as_json: bool) -> int:
     """Let paused VMs go on."""
-    return run_on("vm.resume", vms, {}, every=every, fits=_is_running, done="goes on", as_json=as_json)
+    return run_on("vm.resume", meant, {}, fits=_is_running, done="goes on", as_json=as_json)
 
 
 @click.command("set")
@@ -146,16 +146,22 @@ def resume(vms: tuple[str, ...], every: bool, as_json: bool) -> int:
 @click.option("--overlay-size", help="root disk; it only grows")
 @click.option("--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's port reachable")
 @click.option("--unpublish", multiple=True, type=int, metavar="GUEST", help="no longer")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="a note to find it again by; at once")
+@click.option("--unlabel", multiple=True, metavar="KEY", help="no longer")
+@click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on")
+@click.option("--without", multiple=True, metavar="NAME", help="turn a capability off")
+@lifetime_options
 @json_option
-def set_command(vms: tuple[str, ...], every: bool, as_json: bool, **choices: Any) -> int:
-    """Change sizes and ports of VMs; those that run take them up at their next start.
+def set_command(meant: Meant, as_json: bool, **choices: Any) -> int:
+    """Change VMs: sizes, ports, labels, capabilities; what a running one cannot take up waits for its next start.
 
     \b
       banger vm set web --memory 2G --publish 8080
       banger vm restart web
     """
+    choices["with"] = (*choices.pop("with_"), *take_lifetime(choices))
     params = {key: value for key, value in choices.items() if value not in (None, ())}
-    return run_on("vm.set", vms, params, every=every, fits=lambda _: True, done="changed", as_json=as_json)
+    return run_on("vm.set", meant, params, fits=lambda _: True, done="changed", as_json=as_json)
 
 
 @click.command()

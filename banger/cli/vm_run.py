@@ -13,6 +13,7 @@ from banger.cli.environment import collect_environment
 from banger.cli.escape import SessionLeft, check_escape
 from banger.cli.extension import ExtendedCommand, Place, Plans, plan_extensions, wrap_command
 from banger.cli.lend import collect_loan
+from banger.cli.lifetime import lifetime_options, take_lifetime
 from banger.cli.output import Progress, leave_line, say
 from banger.cli.place import absolute_reference
 from banger.cli.project import Plan, plan_project
@@ -56,6 +57,7 @@ def size_options(command: F) -> F:
         click.option(
             "--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's TCP port reachable"
         ),
+        click.option("--label", multiple=True, metavar="KEY=VALUE", help="a note to find it again by"),
         click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on"),
         click.option(
             "--auth",
@@ -63,6 +65,8 @@ def size_options(command: F) -> F:
             metavar="NAME",
             help="lend it credentials (banger auth list); none: nothing",
         ),
+        click.option("--overcommit", is_flag=True, help="although the host has not enough memory now"),
+        click.option("--no-auto-ports", is_flag=True, help="what the guest opens stays closed here"),
         click.option("--nat", is_flag=True, help="a way out into the network, as with --with nat"),
         click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),
     )
@@ -72,8 +76,11 @@ def size_options(command: F) -> F:
 
 
 def _params(choices: dict[str, Any]) -> dict[str, Any]:
-    choices["with"] = choices.pop("with_")
-    choices["nat"] = choices.pop("nat") or None
+    choices["with"] = (*choices.pop("with_"), *take_lifetime(choices))
+    for name in ("nat", "overcommit"):
+        choices[name] = choices.pop(name) or None
+    if choices.pop("no_auto_ports"):
+        choices["without"] = (*choices["without"], "auto-ports")
     return {key: value for key, value in choices.items() if value not in (None, ())}
 
 
@@ -83,6 +90,7 @@ def _given(content: str | None) -> dict[str, str]:
 
 @click.command()
 @size_options
+@lifetime_options
 @click.option("--wait", type=click.Choice(["agent", "system"]), default="system", show_default=True)
 @click.option("--no-start", is_flag=True, help="create it only")
 @json_option
@@ -94,6 +102,7 @@ def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
 
 @click.command(cls=ExtendedCommand, group="banger.vm-run", dashes=True)
 @size_options
+@lifetime_options
 @click.option(
     "--wait",
     type=click.Choice(["agent", "system"]),

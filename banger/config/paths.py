@@ -77,6 +77,11 @@ class Paths:
         return self.state / "handover"
 
     @property
+    def operations(self) -> Path:
+        """Notes of the operations that are under way."""
+        return self.state / "operations"
+
+    @property
     def journal(self) -> Path:
         """Notes of the programs that run right now."""
         return self.state / "running"

@@ -21,6 +21,13 @@ def host_memory_mib() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1024 * 1024)
 
 
+def available_memory_mib() -> int:
+    """Return the memory in MiB that this host can give now without swapping, as its kernel estimates (proc(5))."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        table = {line.partition(":")[0]: int(line.split()[1]) // 1024 for line in file}
+    return table.get("MemAvailable", table["MemFree"])
+
+
 def default_vcpu(defaults: Defaults) -> int:
     """Return the processors of a new VM: configured, else a quarter of the host's, 1 to 4."""
     return defaults.vcpu or max(1, min(_CPU_CAP, host_cpus() // _CPU_SHARE))

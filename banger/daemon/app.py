@@ -183,6 +183,19 @@ async def _run(services: Services, operation: Operation, params: BaseModel, reco
         record.finish(error=to_problem(error, record.id))
 
 
+async def run_for_service(services: Services, name: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Run an operation that a plugin's service asks for, to its end; raise what it failed with."""
+    operation = _resolve(services, name)
+    record = services.operations.begin(name)
+    task = asyncio.create_task(_run(services, operation, operation.params.model_validate(params), record))
+    services.tasks.add(task)
+    task.add_done_callback(services.tasks.discard)
+    await asyncio.shield(task)
+    if record.error is not None:
+        raise BangerError(str(record.error["detail"]), hint=record.error.get("hint"))
+    return record.result or {}
+
+
 def to_problem(error: BaseException, op_id: str) -> dict[str, Any]:
     """Return problem+json for any exception; what is no BangerError is a bug and is logged with its traceback."""
     original = error

@@ -9,18 +9,25 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from banger.config.settings import Defaults, load_model
-from banger.config.sizes import default_memory_mib, default_vcpu, host_cpus, host_memory_mib
+from banger.config.sizes import (
+    available_memory_mib,
+    default_memory_mib,
+    default_vcpu,
+    host_cpus,
+    host_memory_mib,
+)
 from banger.daemon.context import OperationContext
 from banger.daemon.lending import check_lent, choose_auth
 from banger.daemon.pulls import Catalogue
 from banger.daemon.services import Services
 from banger.errors import BangerError, ConflictError, HostError, NetworkError, UsageError, VmmError
 from banger.model.image import Image, Kernel
+from banger.model.label import parse_labels
 from banger.model.name import check_vm_name, unknown_hint
 from banger.model.network import NetworkMode
 from banger.model.size import format_mib, parse_size
 from banger.model.validation import describe_refusal
-from banger.model.vm import Init, PublishedPort, VmSpec
+from banger.model.vm import Init, PublishedPort, VmSpec, VmState
 from banger.model.vmm import Vmm
 
 #: The least memory that a distribution boots in, and what a work disk and a root disk need, MiB.
@@ -65,6 +72,10 @@ class VmChoices(Sizes):
     without: tuple[str, ...] = Field(default=(), max_length=64)
     auth: tuple[str, ...] = Field(default=(), max_length=64)
     init: Init = "image"
+    label: tuple[str, ...] = Field(default=(), max_length=64)
+    overcommit: bool = Field(
+        default=False, description="start it although the host has not enough memory now"
+    )
     nat: bool = Field(default=False, description="a way out: the capability nat, or a network that has one")
 
 
@@ -76,6 +87,7 @@ class Choice:
     image: Image
     kernel: Kernel
     notices: tuple[str, ...]
+    labels: dict[str, str]
 
 
 def choose(op: OperationContext, wanted: VmChoices) -> Choice:
@@ -90,9 +102,12 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
                 f"a VM called '{wanted.name}' exists",
                 hint=f"choose another name, or: banger vm delete {wanted.name}",
             )
+    labels = parse_labels(wanted.label)
     spec, notices = _choose_spec(services, wanted)
     _check_sizes(spec)
     check_lent(services, spec.auth)
+    if not wanted.overcommit:
+        check_room(services, "it", spec.memory_mib)
     catalogue = Catalogue(op)
     image_ref = wanted.image or defaults.image
     catalogue.resolve_image(image_ref)
@@ -108,7 +123,7 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
         raise UsageError(
             f"the kernel is for {kernel.arch}, the image for {image.arch}", hint="choose a matching pair"
         )
-    return Choice(spec, image, kernel, notices)
+    return Choice(spec, image, kernel, notices, labels)
 
 
 def _fit_image(wanted: VmChoices, spec: VmSpec, image: Image) -> VmSpec:
@@ -173,6 +188,19 @@ def _check_vcpu(vcpu: int) -> None:
     if vcpu > min(255, host_cpus() * 4):
         raise HostError(
             f"{vcpu} vcpu on {host_cpus()} processors would crawl", hint=f"--vcpu {host_cpus()} or fewer"
+        )
+
+
+def check_room(services: Services, name: str, memory_mib: int) -> None:
+    """Raise HostError with the numbers unless the host can give a VM its memory now."""
+    available = available_memory_mib()
+    if memory_mib > available:
+        running = [vm for vm in services.database.vms() if vm.state is VmState.RUNNING]
+        promised = sum(vm.present_spec.memory_mib for vm in running)
+        raise HostError(
+            f"{name} wants {memory_mib} MiB of memory, and this host has {available} MiB left of "
+            f"{host_memory_mib()} MiB; VMs that run may take {promised} MiB",
+            hint="choose less with --memory, stop some (banger vm stats), or insist: --overcommit",
         )
 
 
@@ -274,19 +302,29 @@ def _with_nat(services: Services, wanted: VmChoices, network: NetworkMode) -> Vm
 
 def _choose_capabilities(services: Services, wanted: VmChoices) -> dict[str, dict[str, Any]]:
     table = services.registries.capabilities
-    chosen: dict[str, dict[str, Any]] = {name: {} for name, value in table.items() if value.default}
-    for name in wanted.without:
+    default = {name: _check_options(services, name, {}) for name, value in table.items() if value.default}
+    return change_capabilities(services, default, wanted.with_, wanted.without)
+
+
+def change_capabilities(
+    services: Services, now: Mapping[str, dict[str, Any]], on: tuple[str, ...], off: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """Return capabilities with some turned on, or given other options, and some turned off.
+
+    :param on: ``NAME[:key=value,…]`` texts; options that are not named stay. :param off: names.
+    """
+    table, chosen = services.registries.capabilities, dict(now)
+    for name in off:
         table.resolve(name)
         chosen.pop(name, None)
-    for text in wanted.with_:
+    for text in on:
         name, _, given = text.partition(":")
         table.resolve(name)
-        if name in wanted.without:
+        if name in off:
             raise UsageError(
                 f"--with {name} and --without {name} contradict each other", hint="give one of them"
             )
-        chosen[name] = dict(_parse_options(name, given))
-    for name, options in chosen.items():
+        options = {**chosen.get(name, {}), **_parse_options(name, given)}
         chosen[name] = _check_options(services, name, options)
     return chosen
 

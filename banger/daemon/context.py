@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import json
 import secrets
 import threading
 import time
@@ -11,13 +13,12 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from banger.errors import CancelledError, NotFoundError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from banger.daemon.ops.vm import VmDetail
     from banger.daemon.publish import StagedPull
     from banger.daemon.pulls import Catalogue
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 
 #: Finished operations are kept this long (seconds) and this many.
 KEEP_SECONDS, KEEP_COUNT = 3600.0, 100
+#: What became of an operation whose daemon was killed.
+_INTERRUPTED = {
+    "type": "banger:interrupted",
+    "title": "Interrupted",
+    "status": 500,
+    "detail": "the daemon ended while it was under way",
+    "hint": "what became of its VM: banger vm list; then do it again",
+}
 #: Progress events kept per operation, for a follower that comes late.
 _EVENTS = 1000
 
@@ -50,6 +59,8 @@ class OperationRecord:
     published: int = 0
     cancel: threading.Event = field(default_factory=threading.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Says on the disk that this is under way, for the next daemon if this one is killed.
+    note: Path | None = None
 
     def publish(self, event: dict[str, Any]) -> None:
         """Add an event and wake followers; on the loop."""
@@ -60,7 +71,17 @@ class OperationRecord:
     def finish(self, *, result: dict[str, Any] | None = None, error: dict[str, Any] | None = None) -> None:
         """Set the outcome and wake followers; on the loop."""
         self.finished, self.result, self.error = time.time(), result, error
+        if self.note is not None:
+            self.note.unlink(missing_ok=True)
         self._wake()
+
+    def write_note(self, folder: Path) -> None:
+        """Note that this is under way, once; what cannot be noted goes on all the same."""
+        if self.note is None:
+            self.note = folder / self.id
+            with contextlib.suppress(OSError):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                self.note.write_text(json.dumps({"name": self.name, "started": self.started}))
 
     async def follow(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the events kept so far and then those to come, until the operation is finished."""
@@ -93,6 +114,16 @@ class OperationTable:
         record = OperationRecord(f"op-{secrets.token_hex(6)}", name)
         self._records[record.id] = record
         return record
+
+    def recover(self, folder: Path) -> None:
+        """Take up what a former daemon was at when it was killed, as interrupted."""
+        for note in sorted(folder.glob("op-*")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                said = json.loads(note.read_bytes())
+                record = OperationRecord(note.name, str(said["name"]), started=float(said["started"]))
+                record.finish(error=_INTERRUPTED)
+                self._records[record.id] = record
+            note.unlink(missing_ok=True)
 
     def resolve(self, op_id: str) -> OperationRecord:
         """Return a record or raise NotFoundError."""
@@ -250,4 +281,5 @@ class OperationContext:
     ) -> None:
         """Publish a stage; raise CancelledError once cancelled."""
         self.check_cancelled()
+        self.record.write_note(self.services.paths.operations)
         self.event("stage", stage=stage, detail=detail, done=done, total=total)

@@ -75,6 +75,7 @@ def reserve(op: OperationContext, choice: Choice, name: str | None) -> Vm:
             name=name or make_vm_name(other.name for other in others),
             state=VmState.CREATED,
             spec=choice.spec,
+            labels=choice.labels,
             image=choice.image.digest,
             kernel=choice.kernel.digest,
             image_name=choice.image.name,
@@ -252,12 +253,18 @@ def signal_vm(op: OperationContext, vm_id: str, name: str) -> None:
         time.sleep(0.02)
 
 
-def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False) -> Vm:
-    """Take a VM away: its processes, its disks, its row. ``force`` passes over what cannot be released."""
+def delete_vm(op: OperationContext, vm_id: str, *, force: bool = False, down: bool = False) -> Vm:
+    """Take a VM away: its processes, its disks, its row.
+
+    :param force: pass over what cannot be released. :param down: refuse one that is up, or about to be.
+    """
     services = op.services
-    interrupt_start(services, vm_id)
+    if not down:
+        interrupt_start(services, vm_id)
     with services.locks.hold("vm", vm_id, cancelled=op.cancelled):
         vm = current_vm(services, vm_id)
+        if down and vm.state not in (VmState.STOPPED, VmState.CREATED, VmState.ERROR):
+            raise ConflictError(f"'{vm.name}' is {vm.state}", hint=f"banger vm delete {vm.name}")
         handles = open_handles(services, vm, lenient=force)
         steps = services.registries.all_steps()
         gone = [section for section in handles.sections if section.step not in steps]

@@ -247,6 +247,7 @@ async def _serve(paths: Paths) -> None:
     write_commands(services)
     for failed in plugins.failed.values():
         log.error("plugin %s is left out: %s\n%s", failed.found.name, failed.reason, failed.trace)
+    services.operations.recover(paths.operations)
     await reconcile(services)
     consoles = asyncio.create_task(bound_consoles(services))
     unwatch_clock = watch_clock(services)

@@ -10,7 +10,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,6 +62,7 @@ class Ticket:
     name: str
     open: Opener
     deadline: float
+    vm_id: str
 
 
 class Streams:
@@ -68,20 +71,24 @@ class Streams:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._tickets: dict[str, Ticket] = {}
+        #: VM id -> open streams, and when the last one began or ended, by the clock that runs on while the host sleeps.
+        self.open: Counter[str] = Counter()
+        self.used: dict[str, float] = {}
 
     def issue_request(self, vm_id: str, socket: Any, name: str, request: dict[str, Any]) -> str:
         """Return a new token for a stream of a guest's agent."""
         fields = dict(request)
-        return self.issue(name, lambda: self._services.guests.open(vm_id, socket, fields.pop("op"), **fields))
+        guests = self._services.guests
+        return self.issue(name, vm_id, lambda: guests.open(vm_id, socket, fields.pop("op"), **fields))
 
-    def issue(self, name: str, open_remote: Opener) -> str:
-        """Return a new token for one stream; the oldest waiting one falls out when there are too many."""
+    def issue(self, name: str, vm_id: str, open_remote: Opener) -> str:
+        """Return a new token for one stream of a VM; the oldest waiting one falls out when there are too many."""
         now = time.monotonic()
         self._tickets = {token: ticket for token, ticket in self._tickets.items() if ticket.deadline > now}
         while len(self._tickets) >= _TOKENS:
             del self._tickets[next(iter(self._tickets))]
         token = secrets.token_urlsafe(24)
-        self._tickets[token] = Ticket(name, open_remote, now + TOKEN_SECONDS)
+        self._tickets[token] = Ticket(name, open_remote, now + TOKEN_SECONDS, vm_id)
         return token
 
     def waiting(self) -> int:
@@ -96,7 +103,8 @@ class Streams:
             ticket = await self._redeem(reader)
             record = self._services.operations.begin(ticket.name)
             current_op.set(record.id)
-            await self._relay(ticket, reader, writer)
+            with self._counted(ticket.vm_id):
+                await self._relay(ticket, reader, writer)
             record.finish(result={})
         except BangerError as error:
             error.op_id = record.id if record else None
@@ -117,6 +125,16 @@ class Streams:
                 record.finish(error={"detail": str(error)})
         finally:
             writer.close()
+
+    @contextmanager
+    def _counted(self, vm_id: str) -> Iterator[None]:
+        self.open[vm_id] += 1
+        self.used[vm_id] = time.clock_gettime(time.CLOCK_BOOTTIME)
+        try:
+            yield
+        finally:
+            self.open[vm_id] -= 1
+            self.used[vm_id] = time.clock_gettime(time.CLOCK_BOOTTIME)
 
     async def _redeem(self, reader: asyncio.StreamReader) -> Ticket:
         try:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from banger.config.paths import make_private
+from banger.daemon.starts import vm_paths
+from banger.daemon.takedown import log_event
 from banger.errors import BangerError, NotFoundError
 from banger.model.service import RunningVm, Service, ServiceStatus
 from banger.model.vm import VmState
 
 if TYPE_CHECKING:
     from banger.daemon.services import Services
+    from banger.guest.channel import GuestStream
+    from banger.model.vm import Vm
+    from banger.plugins import Event
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +60,53 @@ class ServiceContext:
             for vm in self._services.database.vms()
             if vm.state is VmState.RUNNING
         ]
+
+    def records(self) -> list[Vm]:
+        """Return every VM's row, oldest first; as :meth:`vms`."""
+        return self._services.database.vms()
+
+    def directory_of(self, vm: Vm) -> Path:
+        """Return the directory that a VM's own files are in; it goes when the VM is deleted."""
+        return self._services.paths.vms / vm.id
+
+    def last_used(self, vm: Vm) -> float | None:
+        """Return when a command, a copy or a login in a VM last began or ended; None: not since the daemon began.
+
+        As CLOCK_BOOTTIME has it, which goes on while the host sleeps and is never set. Now, while one is under way.
+        """
+        streams = self._services.streams
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return now if streams.open[vm.id] else streams.used.get(vm.id)
+
+    async def call(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Do what a client could ask for, with an operation id of its own; BangerError when it fails."""
+        from banger.daemon.app import run_for_service
+
+        return await run_for_service(self._services, operation, params)
+
+    async def ask_guest(self, vm: Vm, question: str, timeout: float, **fields: Any) -> dict[str, Any]:
+        """Return a guest's answer, which is hostile text and numbers; GuestError within ``timeout`` seconds else."""
+        channel = vm_paths(self._services, vm).channel
+        return await self._services.guests.request(vm.id, channel, question, timeout=timeout, **fields)
+
+    async def open_stream(self, vm: Vm, question: str, **fields: Any) -> GuestStream:
+        """Open a stream of a guest's agent, such as a ``relay``; GuestError when it refuses. To be closed."""
+        return await self._services.guests.open(
+            vm.id, vm_paths(self._services, vm).channel, question, **fields
+        )
+
+    def show_relays(self, vm: Vm, ports: set[tuple[int, int]]) -> None:
+        """Say which ports of the VM's address lead through its agent to which of the guest's, as pairs; on the loop."""
+        if self._services.relays is None:
+            self._services.relays = {}
+        if ports:
+            self._services.relays[vm.id] = ports
+        else:
+            self._services.relays.pop(vm.id, None)
+
+    def announce(self, event: Event, vm: Vm, **facts: str) -> None:
+        """Call an event hook of every plugin, ``vm_port_opened`` for example; it may block: in a thread."""
+        self._services.plugins.emit(event, vm, log_event, **facts)
 
     def report(self, detail: str) -> None:
         """Say in one line how the service is, for ``daemon status``: where it listens, for example."""

@@ -130,6 +130,19 @@ class GuestStream:
                 raise GuestError("the client gave more credit than it was owed")
         await self._channel._write(frame._replace(stream=self.id))
 
+    async def read_output(self) -> bytes:
+        """Return what the far end writes next, nothing once it is done. :raises GuestRefusal: it failed."""
+        while True:
+            frame = await self.read_frame()
+            if frame.type == wire.ERROR:
+                raise GuestRefusal.from_frame(frame)
+            if frame.type in wire.FINAL:
+                return b""
+            if frame.type == wire.DATA:
+                await self.grant(frame)
+                if frame.flags == wire.STDOUT:
+                    return frame.payload
+
     async def grant(self, frame: Frame) -> None:
         """Say that a DATA frame was used up; the credit goes back in steps."""
         self._owed += frame.cost

@@ -66,6 +66,8 @@ class Vm(BaseModel):
     spec: VmSpec
     #: What it was started with, where that is no longer ``spec``, which it gets at its next start.
     running_spec: VmSpec | None = None
+    #: What the user calls it besides its name, to find it again by.
+    labels: dict[str, str] = Field(default_factory=dict)
     image: str = Field(description="digest of the image this VM is pinned to")
     kernel: str = Field(description="digest of the kernel this VM is pinned to")
     image_name: str

@@ -127,7 +127,8 @@ class Vmm:
     :param probe: looks whether it can run here with an accelerator (``auto``, ``kvm``, ``tcg``), quickly.
     :param guest_modules: kernel modules that the initramfs must load for the devices ``build`` attaches.
     :param build: spec to plan; no side effects.
-    :param launch: starts the process, recording before it does; returns when the VMM runs or raises VmmError with
+    :param launch: starts the process, recording before it does; what that prints goes to ``<name>.log`` in the VM's
+        directory; returns when the VMM runs or raises VmmError with
         what it printed. The process outlives the daemon and is not tied to the request.
     :param find_process: the process id of a VM's live VMM from the ``boot`` section, or None; never mistakes another
         process for it.

@@ -32,7 +32,19 @@ def banger_vm_deleted(vm: Vm) -> None:
 @hookimpl
 def banger_vm_start_failed(vm: Vm, error: str) -> None:
     """Note it, with the first line of the error."""
-    _note("failed", vm, error)
+    _note("failed", vm, error=error)
+
+
+@hookimpl
+def banger_vm_port_opened(vm: Vm, endpoint: str, guest: str) -> None:
+    """Note it."""
+    _note("port-opened", vm, endpoint=endpoint, guest=guest)
+
+
+@hookimpl
+def banger_vm_port_closed(vm: Vm, endpoint: str, guest: str) -> None:
+    """Note it."""
+    _note("port-closed", vm, endpoint=endpoint, guest=guest)
 
 
 @hookimpl
@@ -41,7 +53,7 @@ def banger_register_commands() -> list[Command]:
     return [Command("vm events", "show what became of VMs", "banger_events.commands:events")]
 
 
-def _note(event: str, vm: Vm, error: str | None = None) -> None:
+def _note(event: str, vm: Vm, **facts: str) -> None:
     from banger_events.journal import append
 
-    append(event, vm, error)
+    append(event, vm, **facts)

@@ -20,7 +20,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 @click.option("--vm", "name", metavar="VM", help="of this VM only, by name or id")
 @click.option("--json", "as_json", is_flag=True, help="print JSON lines")
 def events(follow: bool, since: str | None, name: str | None, as_json: bool) -> None:
-    """Show what became of VMs: created, started, failed, stopped, deleted."""
+    """Show what became of VMs: created, started, failed, stopped, deleted, and ports that opened and closed."""
     begin = _moment(since) if since is not None else ""
     for entry in read(follow=follow):
         if entry["time"] < begin or (name is not None and name not in (entry["vm"], entry.get("id"))):
@@ -28,8 +28,10 @@ def events(follow: bool, since: str | None, name: str | None, as_json: bool) -> 
         if as_json:
             print(json.dumps(entry), flush=True)
             continue
-        text = "  ".join((_local(entry["time"]), entry["event"].ljust(7), entry["vm"]))
+        text = "  ".join((_local(entry["time"]), entry["event"].ljust(11), entry["vm"]))
         error = entry.get("error")
+        if "endpoint" in entry:
+            text += f"  {entry['endpoint']} -> {entry.get('guest')}"
         print(clean(f"{text}: {error}" if error else text), flush=True)
 
 

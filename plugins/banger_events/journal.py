@@ -16,8 +16,8 @@ from banger.api import Vm, find_state
 _FILE_BYTES = 1024 * 1024
 #: Bytes of a line that is read; what is longer was not written here.
 _LINE_BYTES = 16 * 1024
-#: Characters of an error that are kept.
-_ERROR = 1000
+#: Characters of an error, or the like, that are kept.
+_FACT = 1000
 #: Seconds between two looks at a journal that is followed.
 _LOOK_SECONDS = 0.2
 
@@ -27,8 +27,11 @@ def journal() -> Path:
     return find_state(os.getuid()) / "events.jsonl"
 
 
-def append(event: str, vm: Vm, error: str | None = None) -> None:
-    """Add an event; one write, so that lines of several threads never mix."""
+def append(event: str, vm: Vm, **facts: str) -> None:
+    """Add an event; one write, so that lines of several threads never mix.
+
+    :param facts: what else there is to say: ``error``, ``endpoint``, ``guest``.
+    """
     entry: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "event": event,
@@ -36,8 +39,7 @@ def append(event: str, vm: Vm, error: str | None = None) -> None:
         "id": vm.id,
         "image": vm.image_name,
     }
-    if error is not None:
-        entry["error"] = error[:_ERROR]
+    entry |= {key: text[:_FACT] for key, text in facts.items()}
     path = journal()
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

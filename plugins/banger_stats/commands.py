@@ -133,10 +133,11 @@ def ports(vm: str, probe: bool, as_json: bool) -> None:
         if port["reach"] == "unpublished" and port["protocol"] == "tcp"
     ]
     if closed:
-        change = f"banger vm set {found['vm']} --publish {closed[0]}, then banger vm restart {found['vm']}"
-        say(f"hint: to open one here: {change}")
+        say(f"hint: to open one here: banger vm port add {found['vm']} {closed[0]}")
 
 
 def _port_row(port: dict[str, Any]) -> tuple[str, ...]:
     where = {"host": "", "guest": " (guest only)", "unpublished": " (not published)"}[port["reach"]]
+    if port["through"] == "agent":
+        where = f" (by the agent, from {port['port']})"
     return port["protocol"], port["endpoint"] + where, port["process"] or "-", port["command"][:60] or "-"

@@ -30,13 +30,15 @@ class GuestPort(BaseModel):
 
     ``reach``: ``host`` when ``endpoint`` opens from the host, ``guest`` when only the guest's own programs reach it,
     ``unpublished`` when publishing it would open it. ``endpoint``: a URL, or ``address:port``; the guest's own address
-    unless ``reach`` is ``host``.
+    unless ``reach`` is ``host``. ``through``: what leads there: ``vmm``, or ``agent``, which reaches the guest's own
+    loopback too.
     """
 
     protocol: str
     port: int
     reach: str
     endpoint: str
+    through: str | None = None
     process: str = ""
     command: str = ""
 
@@ -54,19 +56,24 @@ async def ports(op: OperationContext, params: PortsParams) -> PortsResult:
     op.check_runs(vm)
     said = await op.ask_guest(vm, "ports", _ASK_SECONDS)
     detail = await asyncio.to_thread(op.detail, vm)
-    opens = {forward.guest: (forward.address, forward.host) for forward in detail.ports}
+    opens = {forward.guest: forward for forward in detail.ports}
     found = _merge(said.get("ports"))
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def place(port: GuestPort) -> GuestPort:
-        at = opens.get(port.port) if port.protocol == "tcp" and port.reach != "guest" else None
-        if at is None:
+        way = opens.get(port.port) if port.protocol == "tcp" else None
+        if way is None or (port.reach == "guest" and way.through == "vmm"):
             return port
+        at = (way.address, way.host)
         endpoint = f"{at[0]}:{at[1]}"
         async with room:
             scheme = await find_scheme(*at) if params.probe else None
         return port.model_copy(
-            update={"reach": "host", "endpoint": f"{scheme}://{endpoint}" if scheme else endpoint}
+            update={
+                "reach": "host",
+                "through": way.through,
+                "endpoint": f"{scheme}://{endpoint}" if scheme else endpoint,
+            }
         )
 
     return PortsResult(vm=vm.name, ports=tuple(await asyncio.gather(*map(place, found))))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vmring import Home
+import socket
+
+from vmring import Home, until
 
 
 def test_what_a_vm_uses(banger: Home, vm: str) -> None:
@@ -19,7 +21,7 @@ def test_what_a_vm_uses(banger: Home, vm: str) -> None:
 def test_what_a_guest_listens_on(banger: Home, vm: str) -> None:
     perl = (
         '$s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 5432, Listen => 1) or die;'
-        'syswrite(STDOUT, "on\\n"); sleep 600'
+        'syswrite(STDOUT, "on\\n"); $s->accept->print("hello\\n"); sleep 600'
     )
     listening = banger.start("vm", "exec", vm, "--", "perl", "-MIO::Socket", "-e", perl, bufsize=0)
     with listening:
@@ -27,8 +29,17 @@ def test_what_a_guest_listens_on(banger: Home, vm: str) -> None:
         assert listening.stdin is not None
         try:
             assert listening.stdout.readline() == b"on\n"
-            found = {port["port"]: port for port in banger.ok("vm", "ports", vm, "--json").json}
-            assert found[5432]["reach"] == "guest"
+            # a server on the guest's own loopback opens here by itself, through the agent
+            until(
+                lambda: any(port["guest"] == 5432 for port in banger.show(vm)["ports"]),
+                60,
+                "the guest's port does not open",
+            )
+            found = {port["port"]: port for port in banger.ok("vm", "ports", vm, "--no-probe", "--json").json}
+            assert (found[5432]["reach"], found[5432]["through"]) == ("host", "agent")
+            host, _, number = found[5432]["endpoint"].rpartition(":")
+            with socket.create_connection((host, int(number)), timeout=30) as connection:
+                assert connection.recv(100) == b"hello\n"
             assert found[5432]["process"] == "perl"
             assert "LocalPort => 5432" in found[5432]["command"]
         finally:

@@ -40,7 +40,9 @@ async def open_console(op: OperationContext, params: VmParams) -> StreamToken:
     shell = asyncio.create_task(_ask_for_shell(services, vm.id, paths.channel))
     services.background.add(shell)
     shell.add_done_callback(services.background.discard)
-    token = services.streams.issue("vm.console", lambda: open_serial(path, services.seats, vm.id, vm.name))
+    token = services.streams.issue(
+        "vm.console", vm.id, lambda: open_serial(path, services.seats, vm.id, vm.name)
+    )
     return StreamToken(token=token, socket=str(services.paths.stream_socket), vm=vm.name)
 
 

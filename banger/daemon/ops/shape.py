@@ -6,24 +6,34 @@ from typing import Any
 
 from pydantic import Field
 
-from banger.daemon.choices import Sizes, check_shape, parse_published
+from banger.daemon.choices import Sizes, change_capabilities, check_shape, parse_published
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
 from banger.daemon.ops.vm import VmDetail, VmParams, VmReference, detail
+from banger.daemon.services import Services
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import ConflictError, UsageError
 from banger.model.command import Operation
+from banger.model.label import parse_labels
 from banger.model.name import check_vm_name
 from banger.model.size import format_mib
 from banger.model.vm import Vm, VmSpec, VmState
 
 
 class VmSetParams(Sizes):
-    """What is to change; the rest stays. Disks only grow. ``publish`` adds, ``unpublish`` takes guest ports away."""
+    """What is to change; the rest stays. Disks only grow. ``publish`` adds, ``unpublish`` takes guest ports away.
+
+    ``label``: ``KEY=VALUE`` texts; ``unlabel``: keys. Labels change at once, and so do capabilities that have no part
+    in a start.
+    """
 
     vm: VmReference
     publish: tuple[str, ...] = Field(default=(), max_length=64)
     unpublish: tuple[int, ...] = Field(default=(), max_length=64)
+    label: tuple[str, ...] = Field(default=(), max_length=64)
+    unlabel: tuple[str, ...] = Field(default=(), max_length=64)
+    with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
+    without: tuple[str, ...] = Field(default=(), max_length=64)
 
 
 class VmRenameParams(VmParams):
@@ -38,12 +48,15 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
     vm = resolve_vm(services, params.vm)
     with services.locks.hold("vm", vm.id, cancelled=op.cancelled):
         vm = current_vm(services, vm.id)
-        spec = _changed(vm, params)
+        spec, labels = _changed(services, vm, params), _relabelled(vm, params)
+        if spec is vm.spec and not (params.label or params.unlabel):
+            raise UsageError("nothing to change was given", hint="banger vm set --help")
         check_shape(spec)
+        if labels != vm.labels:
+            vm = save_vm(services, vm, labels=labels)
         if spec != vm.spec:
-            present = None if _is_down(vm) or spec == vm.present_spec else vm.present_spec
-            vm = save_vm(services, vm, spec=spec, running_spec=present)
-    if _is_down(vm) or vm.running_spec is None:
+            vm = save_vm(services, vm, spec=spec, running_spec=_present(services, vm, spec))
+    if _is_down(vm) or vm.running_spec is None or _opens_at_once(services, vm):
         return detail(op, vm)
     notice = f"'{vm.name}' is {vm.state}; it changes at its next start: banger vm restart {vm.name}"
     op.event("notice", text=notice)
@@ -54,7 +67,31 @@ def _is_down(vm: Vm) -> bool:
     return vm.state in (VmState.STOPPED, VmState.CREATED, VmState.ERROR)
 
 
-def _changed(vm: Vm, params: VmSetParams) -> VmSpec:
+def _opens_at_once(services: Services, vm: Vm) -> bool:
+    """Tell whether all that a running VM has not yet is ports, which a plugin relays meanwhile."""
+    now = vm.present_spec
+    adds = vm.spec.model_copy(update={"publish": now.publish}) == now and set(vm.spec.publish) >= set(
+        now.publish
+    )
+    return adds and services.relays is not None
+
+
+def _present(services: Services, vm: Vm, spec: VmSpec) -> VmSpec | None:
+    """Return what a VM has until its next start, None when that is ``spec``."""
+    if _is_down(vm):
+        return None
+
+    def waits(name: str) -> bool:
+        capability = services.registries.capabilities.get(name)
+        return capability is None or bool(capability.steps or capability.drives or capability.guest_config)
+
+    held = {name: options for name, options in vm.present_spec.capabilities.items() if waits(name)}
+    at_once = {name: options for name, options in spec.capabilities.items() if not waits(name)}
+    present = vm.present_spec.model_copy(update={"capabilities": {**held, **at_once}})
+    return None if present == spec else present
+
+
+def _changed(services: Services, vm: Vm, params: VmSetParams) -> VmSpec:
     changes: dict[str, Any] = {}
     if params.vcpu is not None:
         changes["vcpu"] = params.vcpu
@@ -72,9 +109,19 @@ def _changed(vm: Vm, params: VmSetParams) -> VmSpec:
         changes["publish"] = parse_published(
             (*(f"{port.host}:{port.guest}" for port in kept), *params.publish)
         )
-    if not changes:
-        raise UsageError("nothing to change was given", hint="banger vm set --help")
-    return vm.spec.model_copy(update=changes)
+    if params.with_ or params.without:
+        changes["capabilities"] = change_capabilities(
+            services, vm.spec.capabilities, params.with_, params.without
+        )
+    return vm.spec.model_copy(update=changes) if changes else vm.spec
+
+
+def _relabelled(vm: Vm, params: VmSetParams) -> dict[str, str]:
+    missing = sorted(set(params.unlabel) - set(vm.labels))
+    if missing:
+        raise UsageError(f"'{vm.name}' has no label '{missing[0][:80]}'", hint=f"banger vm show {vm.name}")
+    kept = {key: value for key, value in vm.labels.items() if key not in params.unlabel}
+    return {**kept, **parse_labels(params.label)}
 
 
 def _grown(flag: str, now: int, wanted: int) -> int:

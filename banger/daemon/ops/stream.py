@@ -84,6 +84,13 @@ class ListenOpenParams(VmParams):
     path: str = Field(pattern=r"^/run/banger/[a-z0-9.-]{1,80}$")
 
 
+class RelayOpenParams(VmParams):
+    """A TCP port of the guest's loopback, or a Unix socket in it; answered with a token for ``stream.sock``."""
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    unix: GuestPath | None = None
+
+
 class StreamToken(BaseModel):
     """Good for one connection to ``socket`` within ten seconds: send ``BANGER/1 <token>`` and a newline."""
 
@@ -120,6 +127,15 @@ async def open_listen(op: OperationContext, params: ListenOpenParams) -> StreamT
     """Prepare the stream of a socket in a VM whose connections the client answers."""
     vm = running_vm(op, params.vm)
     return _issue(op, vm, "vm.listen", {"op": "listen", "path": params.path})
+
+
+async def open_relay(op: OperationContext, params: RelayOpenParams) -> StreamToken:
+    """Prepare the stream of a connection to a server in the guest."""
+    vm = running_vm(op, params.vm)
+    given = params.model_dump(include={"port", "unix"}, exclude_none=True)
+    if len(given) != 1:
+        raise UsageError("a relay leads to a port or to a socket", hint=f"banger vm forward {vm.name} 8080")
+    return _issue(op, vm, "vm.relay", {"op": "relay", **given})
 
 
 async def open_read(op: OperationContext, params: CopyOpenParams) -> StreamToken:
@@ -173,6 +189,9 @@ OPERATIONS = [
     Operation("vm.exec.open", "prepare a command's stream", ExecOpenParams, StreamToken, open_exec),
     Operation(
         "vm.listen.open", "prepare the stream of a socket in a VM", ListenOpenParams, StreamToken, open_listen
+    ),
+    Operation(
+        "vm.relay.open", "prepare a connection to a server in a VM", RelayOpenParams, StreamToken, open_relay
     ),
     Operation("vm.cp.read", "prepare the stream of files from a VM", CopyOpenParams, StreamToken, open_read),
     Operation("vm.cp.write", "prepare the stream of files to a VM", CopyOpenParams, StreamToken, open_write),

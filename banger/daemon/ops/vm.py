@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from banger.config.paths import make_private
-from banger.daemon.choices import Choice, VmChoices, choose
+from banger.daemon.choices import Choice, VmChoices, check_room, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import (
     STOP_TIMEOUT,
@@ -66,11 +66,12 @@ class VmCreateParams(VmChoices):
 
 
 class ForwardedPort(BaseModel):
-    """A TCP port of the guest as the host reaches it."""
+    """A TCP port of the guest as the host reaches it: through the VMM, or through the guest's agent."""
 
     address: str
     host: int
     guest: int
+    through: Literal["vmm", "agent"] = "vmm"
 
 
 class VmDetail(BaseModel):
@@ -115,15 +116,17 @@ class VmStopParams(VmParams):
 
 
 class VmDeleteParams(VmParams):
-    """``force`` passes over what cannot be released and plugins that are gone."""
+    """``force`` passes over what cannot be released and plugins that are gone; ``down``: only one that does not run."""
 
     force: bool = False
+    down: bool = False
 
 
 class VmStartParams(VmParams):
-    """``wait``: as for create."""
+    """``wait``, ``overcommit``: as for create."""
 
     wait: Literal["agent", "system"] = "system"
+    overcommit: bool = False
 
 
 class VmPlan(BaseModel):
@@ -133,9 +136,10 @@ class VmPlan(BaseModel):
 
 
 class VmLogsParams(VmParams):
-    """``offset``: byte to read the console from; negative counts from the end."""
+    """``offset``: byte to read from; negative counts from the end. ``source``: the console, or what the VMM printed."""
 
     offset: int = 0
+    source: Literal["console", "vmm"] = "console"
 
 
 class VmLogs(BaseModel):
@@ -194,7 +198,10 @@ def _end_lease(op: OperationContext, result: dict[str, Any]) -> None:
 
 def start(op: OperationContext, params: VmStartParams) -> VmDetail:
     """Start a VM that is not running."""
-    vm = start_vm(op, resolve_vm(op.services, params.vm).id)
+    vm = resolve_vm(op.services, params.vm)
+    if not params.overcommit and vm.state in (VmState.STOPPED, VmState.CREATED, VmState.ERROR):
+        check_room(op.services, f"'{vm.name}'", vm.spec.memory_mib)
+    vm = start_vm(op, vm.id)
     return detail(op, wait_system(op, vm, params.wait))
 
 
@@ -229,7 +236,7 @@ def stop(op: OperationContext, params: VmStopParams) -> VmDetail:
 
 def delete(op: OperationContext, params: VmDeleteParams) -> VmDetail:
     """Delete a VM, its disks and everything it holds."""
-    vm = delete_vm(op, resolve_vm(op.services, params.vm).id, force=params.force)
+    vm = delete_vm(op, resolve_vm(op.services, params.vm).id, force=params.force, down=params.down)
     return VmDetail(vm=vm)
 
 
@@ -239,8 +246,9 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
         vm_id: status.state for vm_id, status in dict(op.services.statuses).items() if not status.runs
     }
     vms = tuple(op.services.database.vms())
-    published = [vm for vm in vms if vm.state is VmState.RUNNING and vm.present_spec.publish]
-    ports = {vm.id: _ports_of(open_handles(op.services, vm, lenient=True)) for vm in published}
+    relays = op.services.relays or {}
+    open_ = [vm for vm in vms if vm.state is VmState.RUNNING and (vm.present_spec.publish or vm.id in relays)]
+    ports = {vm.id: _ports_of(op.services, vm, open_handles(op.services, vm, lenient=True)) for vm in open_}
     labels = {vm.id: said for vm in vms if (said := _labels(op.services, vm))}
     return VmList(vms=vms, statuses=statuses, ports=ports, labels=labels)
 
@@ -258,7 +266,11 @@ def show(op: OperationContext, params: VmParams) -> VmDetail:
 
 def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
     """Return a VM with what is true of it now."""
-    services = op.services
+    return detail_of(op.services, vm, notices)
+
+
+def detail_of(services: Services, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
+    """Return a VM with what is true of it now."""
     handles = open_handles(services, vm)
     steps = services.registries.all_steps()
     boot = handles.find("boot")
@@ -267,7 +279,7 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
         vm=vm,
         notices=notices,
         labels=_labels(services, vm),
-        ports=_ports_of(handles),
+        ports=_ports_of(services, vm, handles),
         pid=_process_of(services, vm, handles),
         accelerator=data.get("accelerator"),
         machine=data.get("machine"),
@@ -281,15 +293,22 @@ def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDet
 
 
 def _labels(services: Services, vm: Vm) -> dict[str, str]:
-    """Return what plugins wrote into ``labels/NAME`` of the VM's directory, for ``vm list`` and ``vm show``."""
+    """Return the user's labels, and what plugins wrote into ``labels/NAME`` of the VM's directory."""
     files = sorted((vm_paths(services, vm).directory / "labels").glob("[a-z]*"))
-    return {file.name: clean_text(file.read_text(errors="replace"), 300) for file in files}
+    return {**{file.name: clean_text(file.read_text(errors="replace"), 300) for file in files}, **vm.labels}
 
 
-def _ports_of(handles: Handles) -> tuple[ForwardedPort, ...]:
+def _ports_of(services: Services, vm: Vm, handles: Handles) -> tuple[ForwardedPort, ...]:
     network = handles.find("network")
     forwards = network.data.get("forwards", []) if network is not None and network.live else []
-    return tuple(ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards)
+    relayed = sorted((services.relays or {}).get(vm.id, ()))
+    return (
+        *(ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards),
+        *(
+            ForwardedPort(address=str(vm.address), host=host, guest=guest, through="agent")
+            for host, guest in relayed
+        ),
+    )
 
 
 def _process_of(services: Services, vm: Vm, handles: Handles) -> int | None:
@@ -316,16 +335,20 @@ def plan(op: OperationContext, params: VmParams) -> VmPlan:
 
 
 def logs(op: OperationContext, params: VmLogsParams) -> VmLogs:
-    """Return a piece of a VM's console."""
+    """Return a piece of a VM's console, or of what its VMM printed."""
     vm = resolve_vm(op.services, params.vm)
+    paths = vm_paths(op.services, vm)
+    file_of = {"console": paths.console, "vmm": paths.directory / f"{vm.spec.vmm}.log"}
     try:
-        with open(vm_paths(op.services, vm).console, "rb") as file:
+        with open(file_of[params.source], "rb") as file:
             size = file.seek(0, 2)
             begin = max(0, size + params.offset) if params.offset < 0 else min(params.offset, size)
             file.seek(begin)
             data = file.read(_LOG_LIMIT)
     except FileNotFoundError:
-        raise NotFoundError(f"'{vm.name}' has no console yet", hint=f"banger vm start {vm.name}") from None
+        raise NotFoundError(
+            f"'{vm.name}' has no {params.source} yet", hint=f"banger vm start {vm.name}"
+        ) from None
     text = data.decode(errors="replace")
     running = vm.state in (VmState.RUNNING, VmState.STARTING, VmState.STOPPING)
     return VmLogs(text=text, next=begin + len(data), size=size, running=running)

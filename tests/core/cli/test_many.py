@@ -6,13 +6,26 @@ from typing import Any
 
 import pytest
 
-from banger.cli.vm_many import _resolve, run_on
+from banger.cli.filter import make_filter
+from banger.cli.vm_many import Meant, _resolve, run_on
 from banger.errors import ConflictError, NotFoundError, UsageError
 
 VMS = [
-    {"name": "one", "id": "aaaa1111" + "0" * 24, "state": "running"},
-    {"name": "two", "id": "aaaa2222" + "0" * 24, "state": "stopped"},
-    {"name": "bbbb", "id": "cccc3333" + "0" * 24, "state": "running"},
+    {"name": "one", "id": "aaaa1111" + "0" * 24, "state": "running", "image_name": "debian", "labels": {}},
+    {
+        "name": "two",
+        "id": "aaaa2222" + "0" * 24,
+        "state": "stopped",
+        "image_name": "debian",
+        "labels": {"env": "test", "team": "red"},
+    },
+    {
+        "name": "bbbb",
+        "id": "cccc3333" + "0" * 24,
+        "state": "running",
+        "image_name": "alpine",
+        "labels": {"env": "test-2"},
+    },
 ]
 
 
@@ -46,12 +59,11 @@ class FakeClient:
         return {"vm": vm, "ports": []}
 
 
-def stop(vms: tuple[str, ...], *, every: bool = False) -> int:
+def stop(vms: tuple[str, ...], *, every: bool = False, filters: tuple[str, ...] = ()) -> int:
     return run_on(
         "vm.stop",
-        vms,
+        Meant(vms, every, filters),
         {},
-        every=every,
         fits=lambda vm: vm["state"] == "running",
         done="stopped",
         as_json=False,
@@ -75,3 +87,43 @@ def test_what_works_is_done_and_what_fails_is_said(
 def test_names_or_all(vms: tuple[str, ...], every: bool) -> None:
     with pytest.raises(UsageError, match="--all"):
         stop(vms, every=every)
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        (("state=running",), "one bbbb"),
+        (("state=running,state=stopped",), "one two bbbb"),
+        (("label=env",), "two bbbb"),
+        (("label=env=test",), "two"),
+        (("label=env=test*",), "two bbbb"),
+        (("label=env", "label=team=red"), "two"),
+        (("label=env,state=running",), "bbbb"),
+        (("name=*b*,image=alpine",), "bbbb"),
+        (("label=nothing",), ""),
+        ((), "one two bbbb"),
+    ],
+)
+def test_filters(filters: tuple[str, ...], names: str) -> None:
+    assert " ".join(vm["name"] for vm in filter(make_filter(filters), VMS)) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("stat=running", "no such key"), ("state", "which one"), ("", "no such key"), ("label=", "which one")],
+)
+def test_what_is_no_filter(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        make_filter((text,))
+
+
+def test_a_filter_chooses_among_those_it_makes_sense_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("banger.cli.vm_many.Client", FakeClient)
+    assert stop((), filters=("label=env",)) == 1
+    assert "RuntimeError: a bug" in capsys.readouterr().err
+    assert stop((), filters=("label=env=test",)) == 0
+    assert capsys.readouterr().err == "no VM to do that with\n"
+    with pytest.raises(UsageError):
+        stop(("one",), filters=("label=env",))

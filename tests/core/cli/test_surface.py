@@ -21,6 +21,7 @@ OTHERWISE = {
     "vm ssh": "what ssh prints",
     "vm console": "what the guest prints",
     "vm logs": "what the guest prints",
+    "vm forward": "nothing: it says on standard error what leads where",
     "vm cp": "nothing, or what a file holds",
     "config schema": "is JSON",
     "completion": "is a script",

@@ -102,8 +102,27 @@ def test_more_than_the_host_has_is_the_hosts_error(app: BangerApp, wanted: dict[
 
 
 def test_limits_themselves_are_fine(app: BangerApp) -> None:
-    create(app, name="a", vcpu=min(255, host_cpus() * 4), memory=min(host_memory_mib(), 10**6))
+    all_of_it = min(host_memory_mib(), 10**6)
+    create(app, name="a", vcpu=min(255, host_cpus() * 4), memory=all_of_it, overcommit=True)
     create(app, name="b", disk_size="64M", overlay_size="16T")
+
+
+def test_what_the_host_cannot_give_now_is_refused_with_the_numbers(
+    app: BangerApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("banger.daemon.choices.available_memory_mib", lambda: 200)
+    with pytest.raises(HostError, match=r"wants 256 MiB of memory, and this host has 200 MiB left") as caught:
+        create(app, name="a", memory=256)
+    assert caught.value.hint is not None and "--overcommit" in caught.value.hint
+    create(app, name="a", memory=256, overcommit=True)
+    with pytest.raises(HostError, match="'a' wants 256 MiB"):
+        app.call("vm.start", {"vm": "a"})
+
+
+def test_available_memory_is_some_of_what_there_is() -> None:
+    from banger.config.sizes import available_memory_mib
+
+    assert 0 < available_memory_mib() <= host_memory_mib()
 
 
 @pytest.mark.parametrize("name", ["Otter", "-a", "a_b", "", "a" * 64])

@@ -252,6 +252,8 @@ def watched(banger_app: MakeApp) -> BangerApp:
         def banger_vm_stopped(vm: Any) -> None: ...
         def banger_vm_deleted(vm: Any) -> None: ...
         def banger_vm_start_failed(vm: Any, error: str) -> None: ...
+        def banger_vm_port_opened(vm: Any, endpoint: str, guest: str) -> None: ...
+        def banger_vm_port_closed(vm: Any, endpoint: str, guest: str) -> None: ...
 
         return [
             banger_vm_created,
@@ -259,6 +261,8 @@ def watched(banger_app: MakeApp) -> BangerApp:
             banger_vm_stopped,
             banger_vm_deleted,
             banger_vm_start_failed,
+            banger_vm_port_opened,
+            banger_vm_port_closed,
         ]
 
     def banger_register_operations() -> list[Operation]:
@@ -335,6 +339,27 @@ def test_hook_banger_vm_start_failed(watched: BangerApp, hook_recorder: HookReco
     shown = watched.call("vm.show", {"vm": "broken"})
     assert (shown["vm"]["state"], shown["vm"]["last_error"]) == ("error", "the disk is on fire")
     assert shown["holds"] == []
+
+
+def tell(app: BangerApp, event: Any) -> None:
+    from banger.daemon.supervisor import ServiceContext, _Run
+    from banger.testing.samples import sample_vm
+
+    service = Service("harbour", "opens ports", lambda ctx: asyncio.sleep(0))
+    context = ServiceContext(app.services, _Run(service, "spine"))
+    context.announce(event, sample_vm("otter"), endpoint="127.64.0.1:8080", guest="80")
+
+
+def test_hook_banger_vm_port_opened(watched: BangerApp, hook_recorder: HookRecorder) -> None:
+    tell(watched, "vm_port_opened")
+    [call] = hook_recorder.of("banger_vm_port_opened")
+    assert (call.arguments["endpoint"], call.arguments["guest"]) == ("127.64.0.1:8080", "80")
+
+
+def test_hook_banger_vm_port_closed(watched: BangerApp, hook_recorder: HookRecorder) -> None:
+    tell(watched, "vm_port_closed")
+    [call] = hook_recorder.of("banger_vm_port_closed")
+    assert call.arguments["vm"].name == "otter"
 
 
 def test_every_hook_is_tested_here() -> None:

@@ -57,7 +57,9 @@ def sit_down(app: BangerApp, path: Path) -> socket.socket:
 
     def on_loop() -> None:
         seats = app.services.seats
-        tokens.append(app.services.streams.issue("vm.console", lambda: open_serial(path, seats, VM, "otter")))
+        tokens.append(
+            app.services.streams.issue("vm.console", VM, lambda: open_serial(path, seats, VM, "otter"))
+        )
         issued.set()
 
     app.services.loop.call_soon_threadsafe(on_loop)

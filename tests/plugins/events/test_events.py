@@ -51,7 +51,7 @@ def test_what_happens_is_written_and_shown(app: BangerApp, run_cli: RunCli, otte
     assert {each["event"] for each in run(run_cli, "--vm", "otter")} == {"started", "stopped"}
     assert len(run(run_cli, "--vm", otter.id)) == 2
     shown = run_cli("vm", "events").stdout
-    assert "failed   lynx: no " in shown
+    assert "failed       lynx: no " in shown
     assert "\x1b" not in shown
     assert journal.journal().stat().st_mode & 0o777 == 0o600
 

@@ -154,7 +154,7 @@ def test_ports_are_merged_and_sorted(
     ]
     shown = run_cli("vm", "ports", "otter")
     assert "b -d" in shown.stdout
-    assert "--publish 22" in shown.stderr
+    assert "banger vm port add otter 22" in shown.stderr
 
 
 def test_ports_that_are_none(app: BangerApp, monkeypatch: pytest.MonkeyPatch) -> None:
