@@ -79,7 +79,10 @@ def create(app: BangerApp, monkeypatch: pytest.MonkeyPatch) -> Create:
 
 @pytest.mark.parametrize(
     "answers",
-    [{"wait-system": {"state": "timeout", "failed": []}}, {"wait-system": LATE, "health": {"state": "ready"}}],
+    [
+        {"wait-system": {"state": "timeout", "failed": []}},
+        {"wait-system": LATE, "health": {"state": "ready"}},
+    ],
     ids=["the guest says so", "its answer is late"],
 )
 def test_late_services_are_a_notice_with_the_next_command(
