@@ -150,6 +150,7 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
     vmm, notices = _choose_vmm(services, wanted.vmm or defaults.vmm, network, wanted.accel)
     vcpu = wanted.vcpu if wanted.vcpu is not None else default_vcpu(defaults)
     _check_vcpu(vcpu)
+    capabilities = _choose_capabilities(services, _with_nat(services, wanted, network))
     spec = VmSpec(
         vcpu=vcpu,
         memory_mib=wanted.memory or default_memory_mib(defaults),
@@ -158,9 +159,9 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
         vmm=vmm.name,
         accel=wanted.accel,
         network=network.name,
-        capabilities=_choose_capabilities(services, _with_nat(services, wanted, network)),
+        capabilities=capabilities,
         publish=parse_published(wanted.publish),
-        auth=choose_auth(services, wanted.auth),
+        auth=choose_auth(services, wanted.auth, capabilities),
         init=wanted.init,
     )
     return spec, notices
@@ -206,6 +207,24 @@ def _choose_network(services: Services, name: str | None) -> NetworkMode:
     raise NetworkError("no plugin offers a network", hint="see: banger plugins list")
 
 
+def find_egress(
+    services: Services, name: str | None, with_: frozenset[str], without: frozenset[str]
+) -> tuple[str, bool]:
+    """Return the network that a VM would be in, and whether it has a way out there: the network's own, or by nat."""
+    network = _choose_network(services, name or services.settings.core.defaults.network)
+    nat = services.registries.capabilities.get("nat")
+    if nat is not None and "nat" not in without and (nat.default or "nat" in with_):
+        return network.name, True
+    return network.name, _leads_out(services, network)
+
+
+def _leads_out(services: Services, network: NetworkMode) -> bool:
+    """Tell whether a network gives its VMs a way out, as its plugin is configured."""
+    if network.leads_out is None:
+        return "egress" in network.gives
+    return network.leads_out(services.plugin_settings.get(services.registries.networks.owner(network.name)))
+
+
 def _choose_vmm(
     services: Services, name: str | None, network: NetworkMode, accel: str
 ) -> tuple[Vmm, tuple[str, ...]]:
@@ -245,7 +264,7 @@ def _with_nat(services: Services, wanted: VmChoices, network: NetworkMode) -> Vm
     if "nat" in services.registries.capabilities:
         named = any(text.partition(":")[0] == "nat" for text in wanted.with_)
         return wanted if named else wanted.model_copy(update={"with_": (*wanted.with_, "nat")})
-    if "egress" in network.gives:
+    if _leads_out(services, network):
         return wanted
     raise UsageError(
         f"network '{network.name}' has no way out, and no plugin offers nat",

@@ -157,6 +157,17 @@ class OperationContext:
 
         return detail(self, vm)
 
+    def find_egress(
+        self, network: str | None, with_: frozenset[str], without: frozenset[str]
+    ) -> tuple[str, bool]:
+        """Return the network of a VM that is yet to be made, and whether it leads out.
+
+        :param network: the one asked for; None: as configured. :param with_: capabilities turned on, by name.
+        """
+        from banger.daemon.choices import find_egress
+
+        return find_egress(self.services, network, with_, without)
+
     def check_runs(self, vm: Vm) -> None:
         """Raise ConflictError unless the VM runs and goes on."""
         from banger.daemon.ops.vm import check_runs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from banger.config.lent import NOTHING, lent_auth
 from banger.daemon.services import Services
 from banger.errors import BangerError, UsageError
@@ -9,8 +11,10 @@ from banger.host.lent import read_lent
 from banger.model.auth import Lent
 
 
-def choose_auth(services: Services, asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of what a new VM is lent: what is configured, and what was asked for.
+def choose_auth(
+    services: Services, asked: tuple[str, ...], capabilities: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the names of what a new VM is lent: what is configured, was asked for, and comes with its capabilities.
 
     :raises NotFoundError: a name that no plugin offers. :raises UsageError: ``none`` beside others.
     """
@@ -18,7 +22,9 @@ def choose_auth(services: Services, asked: tuple[str, ...]) -> tuple[str, ...]:
         if set(asked) != {NOTHING}:
             raise UsageError(f"--auth {NOTHING} goes with no other --auth", hint=f"--auth {NOTHING}")
         return (NOTHING,)
-    chosen = tuple(dict.fromkeys((*services.settings.core.auth.sync, *asked)))
+    table = services.registries.capabilities
+    along = (name for capability in capabilities if capability in table for name in table[capability].lends)
+    chosen = tuple(dict.fromkeys((*services.settings.core.auth.sync, *asked, *along)))
     for name in chosen:
         try:
             services.registries.auth_syncs.resolve(name)

@@ -39,6 +39,7 @@ class Capability:
     :param steps: in the plan only when the capability is on.
     :param drives: disks to attach, called after the milestone ``disks-ready``.
     :param guest_config: configuration for the guest, called just before boot.
+    :param lends: what the user lends a VM that is made with it, as by ``--auth``; with ``--auth none`` nothing.
     """
 
     name: str
@@ -49,3 +50,4 @@ class Capability:
     checks: tuple[Check, ...] = ()
     drives: Callable[[StartContext, Mapping[str, Any]], tuple[Drive, ...]] | None = None
     guest_config: Callable[[StartContext, Mapping[str, Any]], GuestConfig] | None = None
+    lends: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from banger.model.check import Check
@@ -72,6 +72,7 @@ class NetworkMode:
     :param gives: what VMs get, as words for ``vm show``: ``egress``, ``publish``, ``host-address``, ``vm-to-vm``.
     :param assign: a VM's own host address, chosen at create from the addresses that other VMs hold; milliseconds,
         no I/O but a look at the host's addresses. None when this mode gives no host address.
+    :param leads_out: whether VMs have a way out under these settings of the mode's plugin; None: as ``gives`` says.
     :param prepare: acquires the attachment at each start; records before it acquires.
     :param release: undoes ``prepare``; the rules of ``StartStep.undo``.
     """
@@ -84,3 +85,4 @@ class NetworkMode:
     assign: Callable[[Vm, frozenset[str]], str | None] | None = None
     gives: frozenset[str] = frozenset()
     checks: tuple[Check, ...] = ()
+    leads_out: Callable[[Any], bool] | None = None

@@ -26,5 +26,6 @@ def banger_register_networks() -> list[NetworkMode]:
             release=release,
             assign=assign,
             gives=frozenset({"egress", "publish", "host-address"}),
+            leads_out=lambda settings: not settings.restrict,
         )
     ]

@@ -36,8 +36,13 @@ SOURCE = (
     click.Option(["--dry-run"], is_flag=True, help="list the files, do nothing"),
 )
 
+_NO_BOOTSTRAP = click.Option(
+    ["--no-bootstrap"], is_flag=True, help="do not fetch the tools that the repository pins"
+)
+
 
 def _plan_run(choices: MutableMapping[str, Any]) -> Work | None:
+    bootstrap = not choices.pop("no_bootstrap")
     taken = {option.name: choices.pop(str(option.name)) for option in SOURCE}
     path = choices.pop("path")
     if path is None:
@@ -46,21 +51,42 @@ def _plan_run(choices: MutableMapping[str, Any]) -> Work | None:
         if given:
             option = {"from_ref": "--from"}.get(str(given[0]), "--" + str(given[0]).replace("_", "-"))
             raise click.UsageError(f"{option} needs the PATH of a repository: banger vm run . {option}")
+        if not bootstrap:
+            raise click.UsageError(
+                "--no-bootstrap needs the PATH of a repository: banger vm run . --no-bootstrap"
+            )
         return None
     from banger_workspace.newcomer import Newcomer
     from banger_workspace.prepare import read_repository, show_files
 
     found = read_repository(wanted_from(path, taken))
-    newcomer = Newcomer(found)
     if taken["dry_run"]:
         show_files(found)
         raise click.exceptions.Exit(0)
+    newcomer = Newcomer(found, _find_tools(found, choices) if bootstrap else None)
     from banger.api import say
 
     for notice in found.notices():
         say(notice)
 
     return Work(newcomer.arrive, newcomer.stage)
+
+
+def _find_tools(found: Any, choices: MutableMapping[str, Any]) -> Any:
+    """Return what is to be fetched for people who come to work: a command alone gets what there is.
+
+    :raises UsageError: there is something, and no way to fetch it.
+    """
+    if click.get_current_context().params.get("command"):
+        return None
+    from banger_workspace.tools import check_way_out, find_tools
+
+    tools = find_tools(found)
+    if tools:
+        from banger.api import Client
+
+        check_way_out(tools, Client(), choices)
+    return tools or None
 
 
 def wanted_from(path: str, taken: MutableMapping[Any, Any]) -> Any:
@@ -91,7 +117,9 @@ def _plan_exec(choices: MutableMapping[str, Any]) -> Callable[[Client, str], Pla
     return work
 
 
-vm_run = Extension((click.Argument(["path"], required=False, type=click.Path()), *SOURCE), _plan_run)
+vm_run = Extension(
+    (click.Argument(["path"], required=False, type=click.Path()), *SOURCE, _NO_BOOTSTRAP), _plan_run
+)
 vm_exec = Extension(
     (
         click.Option(["--guest-path"], help="directory to run in [the workspace, where there is one]"),

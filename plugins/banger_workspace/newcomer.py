@@ -14,16 +14,20 @@ from banger_workspace.stage import stage_repository
 
 if TYPE_CHECKING:
     from banger.api import Client
+    from banger_workspace.tools import Tools
 
 #: Where the work disk is mounted: only what is below it can be on it.
 _HOME = "/root/"
 
 
 class Newcomer:
-    """One repository on its way into a new VM."""
+    """One repository on its way into a new VM.
 
-    def __init__(self, found: Import) -> None:
-        self._found = found
+    :param tools: what is fetched for it once it is there.
+    """
+
+    def __init__(self, found: Import, tools: Tools | None = None) -> None:
+        self._found, self._tools = found, tools
         #: The tree of all its files, once it was made.
         self.tree: str | None = None
 
@@ -44,7 +48,15 @@ class Newcomer:
         return True
 
     def arrive(self, client: Client, vm: str, staged: bool) -> Place:
-        """Remember what is on the disk; what is not goes through the channel."""
+        """Remember what is on the disk; what is not goes through the channel. Then let tools be fetched."""
+        place = self._arrive(client, vm, staged)
+        if self._tools is not None:
+            from banger_workspace.tools import fetch
+
+            fetch(self._tools, client, vm, str(place.workdir))
+        return place
+
+    def _arrive(self, client: Client, vm: str, staged: bool) -> Place:
         found = self._found
         if not staged or self.tree is None:
             # Read once more: making the VM may have taken a while.

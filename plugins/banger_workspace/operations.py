@@ -39,6 +39,33 @@ class WorkspaceDetail(BaseModel):
     workspace: Workspace | None = None
 
 
+class EgressParams(BaseModel):
+    """What a VM would be made with, as of ``vm.create``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: str | None = Field(default=None, min_length=1, max_length=80)
+    nat: bool = False
+    with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
+    without: tuple[str, ...] = Field(default=(), max_length=64)
+
+
+class Egress(BaseModel):
+    """The network such a VM would be in, and whether that leads out."""
+
+    network: str
+    egress: bool
+
+
+def egress(op: OperationContext, params: EgressParams) -> Egress:
+    """Tell whether a VM that is yet to be made would have a way out."""
+    named = {text.partition(":")[0] for text in params.with_}
+    network, leads_out = op.find_egress(
+        params.network, frozenset(named | ({"nat"} if params.nat else set())), frozenset(params.without)
+    )
+    return Egress(network=network, egress=leads_out)
+
+
 def show(op: OperationContext, params: WorkspaceParams) -> WorkspaceDetail:
     """Return a VM's workspace."""
     vm = op.vm(params.vm)
@@ -82,6 +109,7 @@ def _read(file: Path) -> Workspace | None:
 
 
 OPERATIONS = [
+    Operation("vm.workspace.egress", "whether a new VM would have a way out", EgressParams, Egress, egress),
     Operation("vm.workspace.show", "a VM's workspace", WorkspaceParams, WorkspaceDetail, show),
     Operation("vm.workspace.save", "remember a VM's workspace", SaveParams, WorkspaceDetail, save),
 ]

@@ -9,14 +9,15 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from banger.config.sizes import host_cpus, host_memory_mib
-from banger.daemon.choices import parse_published
+from banger.daemon.choices import find_egress, parse_published
 from banger.errors import BangerError, ConflictError, HostError, NotFoundError, UsageError, VmmError
 from banger.model.capability import Capability
+from banger.model.network import NetworkMode
 from banger.model.vmm import VmmProbe
 from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
 from banger.testing.samples import sample_image
-from tests.core.daemon.paper_lab import make_network, make_vmm
+from tests.core.daemon.paper_lab import CONFIG, make_network, make_vmm
 
 MakeLab = Callable[..., BangerApp]
 
@@ -292,6 +293,36 @@ def test_nat_is_the_capability_where_there_is_one(lab: MakeLab) -> None:
     assert create(app, network="shut", nat=True, **{"with": ["nat"]})["spec"]["capabilities"] == {"nat": {}}
     with pytest.raises(UsageError, match="contradict each other"):
         create(app, network="shut", nat=True, without=["nat"])
+
+
+def banger_register_networks() -> list[NetworkMode]:
+    return [make_network("tunnel", gives=frozenset({"egress"}), leads_out=lambda set_: set_.mode != "slow")]
+
+
+def banger_register_settings() -> list[str]:
+    return [f"{__name__}:Options"]
+
+
+@pytest.mark.parametrize(("mode", "leads_out"), [("fast", True), ("slow", False)])
+def test_a_networks_settings_may_take_the_way_out_away(lab: MakeLab, mode: str, leads_out: bool) -> None:
+    plugin = make_plugin("tunnel", banger_register_networks, banger_register_settings)
+    app = lab(plugin, config=f'{CONFIG}[plugins.tunnel]\nmode = "{mode}"\n')
+    if leads_out:
+        create(app, network="tunnel", nat=True)
+        return
+    with pytest.raises(UsageError, match="network 'tunnel' has no way out"):
+        create(app, network="tunnel", nat=True)
+
+
+def test_a_way_out_is_the_networks_or_nat(lab: MakeLab) -> None:
+    banger_register_nat.__name__ = "banger_register_capabilities"
+    open_, shut = make_network("user", gives=frozenset({"egress"})), make_network("shut")
+    services = lab(make_plugin("caps", banger_register_nat), networks=[open_, shut]).services
+    none: frozenset[str] = frozenset()
+    assert find_egress(services, None, none, none) == ("user", True)
+    assert find_egress(services, "shut", none, none) == ("shut", False)
+    assert find_egress(services, "shut", frozenset({"nat"}), none) == ("shut", True)
+    assert find_egress(services, "shut", frozenset({"nat"}), frozenset({"nat"})) == ("shut", False)
 
 
 def test_root_disk_is_at_least_as_large_as_the_image(app: BangerApp) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from banger.errors import ConfigError, NotFoundError, UsageError
 from banger.model.auth import AuthSync
+from banger.model.capability import Capability
 from banger.testing.app import BangerApp
 from banger.testing.plugin_sets import make_plugin
 from tests.core.daemon.paper_lab import CONFIG
@@ -24,10 +25,17 @@ def banger_register_auth_syncs() -> list[AuthSync]:
     ]
 
 
+def banger_register_capabilities() -> list[Capability]:
+    return [Capability("helper", "comes with a login", lends=("other",)), Capability("plain", "comes alone")]
+
+
 @pytest.fixture
 def make(lab: MakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], BangerApp]:
     monkeypatch.setenv("HOME", str(tmp_path))
-    return lambda config: lab(make_plugin("lender", banger_register_auth_syncs), config=CONFIG + config)
+    return lambda config: lab(
+        make_plugin("lender", banger_register_auth_syncs, banger_register_capabilities),
+        config=CONFIG + config,
+    )
 
 
 def chosen(app: BangerApp, **wanted: Any) -> list[str]:
@@ -46,6 +54,15 @@ def test_configuration_and_flags_add_up_and_none_is_none(make: Callable[[str], B
     assert chosen(app, auth=["none"]) == ["none"]
     with pytest.raises(UsageError, match="--auth none"):
         chosen(app, auth=["none", "tool"])
+
+
+def test_a_capability_brings_what_it_lends_unless_nothing_is_to_be_lent(
+    make: Callable[[str], BangerApp],
+) -> None:
+    app = make("")
+    assert chosen(app, **{"with": ["helper", "plain"]}) == ["other"]
+    assert chosen(app, auth=["tool"], **{"with": ["helper"]}) == ["tool", "other"]
+    assert chosen(app, auth=["none"], **{"with": ["helper"]}) == ["none"]
 
 
 def test_an_unknown_name_is_refused_with_what_is_close(make: Callable[[str], BangerApp]) -> None:
