@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("operation", ["import", "commit", "promote", "export"])
+@pytest.mark.parametrize("operation", ["import", "pull", "commit", "promote", "export"])
 def test_killed_at_any_moment_it_was_not_begun_or_is_done(operation: str) -> None:
     base = Path(tempfile.mkdtemp(prefix="bc"))  # short: sockets are in it
     try:
