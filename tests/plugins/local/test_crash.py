@@ -30,9 +30,14 @@ def test_killed_at_any_moment_it_was_not_begun_or_is_done(operation: str) -> Non
     finally:
         shutil.rmtree(base)
     before, after = said["before"], said["after"]
-    assert before["wrong"] == after["wrong"] == [] and len(said["results"]) > 5
+    assert (
+        before["wrong"] == after["wrong"] == []
+        and sum(result["status"] == -9 for result in said["results"]) > 4
+    )
     for result in said["results"]:
-        assert result["status"] == -9 and result["found"]["wrong"] == [], result
+        # threads may have made a moment fewer this time, and it ended well
+        assert result["status"] == -9 or result["found"] == after, result
+        assert result["found"]["wrong"] == [], result
         if result["found"] not in (before, after):  # the kernel is there, whole, and its image is not
             assert operation == "import" and result["found"]["images"] == before["images"], result
             assert result["again"] in (after, None), result
