@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from banger.api import Client, Progress
 
 _SCRIPT = (Path(__file__).parent / "guest.sh").read_text()
-_STATES = ("absent", "foreign", "partial", "clean", "changed")
+_STATES = ("absent", "foreign", "partial", "clean", "changed", "broken")
 #: What git and tar say where a disk is full.
 _FULL = (b"No space left on device", b"Wrote only", b"Disk quota exceeded")
 #: Exit statuses of guest.sh with a meaning of their own.
@@ -72,7 +72,7 @@ class Guest:
         )
 
     def state(self, head: str | None, branch: str, tree: str) -> str:
-        """Return what is at the path: absent, foreign, partial, clean or changed."""
+        """Return what is at the path: absent, foreign, partial, clean, changed or broken."""
         return self._state(self.ask("state", head or "none", branch, tree))
 
     def refill(

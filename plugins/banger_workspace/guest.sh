@@ -42,7 +42,7 @@ state() {
         prepared=${now##*"$newline"} now=${now%"$newline"*} expected=$2$newline$2
     fi
     if [ "$now" != "$expected" ]; then
-        echo changed
+        if is_repository .; then echo changed; else echo broken; fi
     elif [ ! -f .git/banger-index ]; then
         if [ "$(snapshot)" = "$4" ]; then echo clean; else echo changed; fi
     elif [ "$prepared" = "$4" ] &&
@@ -59,9 +59,13 @@ settle() {
     if command -v mise >/dev/null 2>&1; then mise trust -q . >/dev/null 2>&1 || true; fi
 }
 
+# is_repository PATH: git can read what is there; a machine whose power went leaves files that are empty.
+is_repository() { git --git-dir="$1/.git" rev-parse --git-dir >/dev/null 2>&1; }
+
 # begin PATH FORMAT: make the repository, in which until its end there is a part.
 begin() {
     mkdir -p -- "$1"
+    is_repository "$1" || rm -rf -- "$1/.git"
     if [ "$2" = sha1 ]; then git init -q -- "$1"; else git init -q --object-format="$2" -- "$1"; fi
     : >"$1/.git/banger-preparing"
 }

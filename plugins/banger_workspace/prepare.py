@@ -225,6 +225,11 @@ def _check_place(guest: Guest, before: dict[str, Any] | None, force: bool, there
         raise ConflictError(
             f"{guest.path} in '{guest.name}' holds something else", hint="choose another --guest-path"
         )
+    if there == "broken" and not force:
+        raise ConflictError(
+            f"git cannot read {guest.path} in '{guest.name}' any more",
+            hint=f"take what you need: banger vm cp {guest.name}:{guest.path} .; --force makes it anew",
+        )
     if there == "changed" and not force:
         raise ConflictError(
             f"{guest.path} in '{guest.name}' has changes of its own, which this would undo",

@@ -148,7 +148,7 @@ TRICKS = {
     "submodule": "nothing was taken",
     "objects": "objects; 50 are allowed",
     "flood": "more than it may",
-    "lies": "left out for their names",
+    "lies": "nothing was taken",
 }
 _PLANT = (Path(__file__).parent / "tricks.sh").read_text()
 #: For our own looks at a repository whose hooks and settings are traps.
@@ -236,8 +236,9 @@ def test_a_full_disk_is_said_and_nothing_is_lost(banger: Home, repo: Path, vm: s
 def test_stop_does_not_wait_for_an_import(banger: Home, repo: Path, vm: str, tmp_path: Path) -> None:
     """The last of this VM: an import hangs in the guest, another waits for it, and the VM is killed."""
     banger.exec(vm, "rm", "-f", "/usr/local/bin/git")
-    hangs = "printf '#!/bin/sh\\n: >/run/reached; exec sleep 1000\\n' >/usr/local/bin/tar; chmod +x /usr/local/bin/tar"
-    banger.ok("vm", "exec", "-w", "/", vm, "--", "sh", "-c", hangs)
+    hangs = "#!/bin/sh\n: >/run/reached; exec sleep 1000\n"
+    plant = 'printf "%s" "$1" >/usr/local/bin/tar; chmod +x /usr/local/bin/tar; sync'
+    banger.ok("vm", "exec", "-w", "/", vm, "--", "sh", "-c", plant, "sh", hangs)
     words = ("vm", "workspace", "prepare", vm, str(repo), "--force")
     before = fingerprint(repo)
     importing = banger.start(*words)

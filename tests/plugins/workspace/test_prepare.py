@@ -166,6 +166,24 @@ def test_work_of_the_guest_is_not_thrown_away(repo: Path, local: Local, how: str
     assert local.files() == files_of(repo)
 
 
+@pytest.mark.parametrize("lost", ["HEAD", "config", "refs"])
+def test_a_repository_that_lost_its_files_is_made_anew_when_that_is_asked_for(
+    repo: Path, local: Local, lost: str
+) -> None:
+    local.bring(repo)
+    (local.path / "a.txt").write_text("work\n")
+    if lost == "refs":
+        shutil.rmtree(local.path / ".git" / "refs")
+    else:
+        (local.path / ".git" / lost).write_text("[" if lost == "config" else "")
+    with pytest.raises(ConflictError, match="git cannot read .*/guest/repo in 'vm' any more"):
+        local.bring(repo)
+    assert local.files()["a.txt"] == b"work\n"
+    local.bring(repo, force=True)
+    assert local.files() == files_of(repo)
+    git(local.path, "fsck", "--strict")
+
+
 def test_something_else_at_the_place_is_left_alone(repo: Path, local: Local) -> None:
     local.path.mkdir(parents=True)
     (local.path / "file").write_text("mine\n")
