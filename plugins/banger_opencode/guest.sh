@@ -51,7 +51,9 @@ serve() {
 
 # look: whether the server is still there.
 look() {
-    kill -0 "$(cat "$logs/opencode.pid")" 2>/dev/null || fail "$(last)" 92
+    pid=$(cat "$logs/opencode.pid")
+    # One that ended stays a zombie in a guest where nobody reaps.
+    if ! kill -0 "$pid" 2>/dev/null || grep -q '^State:.*Z' "/proc/$pid/status" 2>/dev/null; then fail "$(last)" 92; fi
     last >&2
 }
 

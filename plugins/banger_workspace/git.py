@@ -23,6 +23,8 @@ SETTINGS = (
     "core.untrackedCache=false",
     "core.quotePath=true",
     "core.pager=cat",
+    # Any other command would be run for objects that are read from elsewhere; this one prints no refs.
+    "core.alternateRefsCommand=true",
     "protocol.ext.allow=never",
     "submodule.recurse=false",
     "status.submoduleSummary=false",

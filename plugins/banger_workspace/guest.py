@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from banger.api import Client, Progress
 
 _SCRIPT = (Path(__file__).parent / "guest.sh").read_text()
-_STATES = ("absent", "foreign", "partial", "clean", "changed")
+_STATES = ("absent", "foreign", "partial", "clean", "changed", "broken")
 #: What git and tar say where a disk is full.
 _FULL = (b"No space left on device", b"Wrote only", b"Disk quota exceeded")
 #: Exit statuses of guest.sh with a meaning of their own.
@@ -60,8 +60,11 @@ class Guest:
         doing = {
             "receive": "take the commit",
             "fill": "put the files in place",
+            "refill": "put the files in place",
             "state": "look at its workspace",
             "begin": "make room for the repository",
+            "changes": "compare its files",
+            "branches": "list its branches",
             "settle": "make the repository ready",
         }
         return GuestError(
@@ -69,8 +72,22 @@ class Guest:
         )
 
     def state(self, head: str | None, branch: str, tree: str) -> str:
-        """Return what is at the path: absent, foreign, partial, clean or changed."""
-        said = self.ask("state", head or "none", branch, tree).decode(errors="replace").strip()
+        """Return what is at the path: absent, foreign, partial, clean, changed or broken."""
+        return self._state(self.ask("state", head or "none", branch, tree))
+
+    def refill(
+        self, head: str | None, branch: str, tree: str, arguments: tuple[str, ...], files: Iterable[bytes]
+    ) -> tuple[str, str | None]:
+        """Put files in place where the path is clean; return its state, and the tree it has then.
+
+        :param arguments: guest.sh's of ``fill``, after HOW. :param files: read as far as they are wanted.
+        """
+        answer = self.ask("refill", head or "none", branch, tree, *arguments, input=files)
+        there = answer.decode(errors="replace").strip()
+        return ("clean", self.oid(answer)) if there not in _STATES else (self._state(answer), None)
+
+    def _state(self, answer: bytes) -> str:
+        said = answer.decode(errors="replace").strip()
         if said not in _STATES:
             raise GuestError(
                 "the guest said nothing sensible about its workspace", hint=f"banger vm exec {self.name}"

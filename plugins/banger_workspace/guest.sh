@@ -5,6 +5,9 @@ set -eu
 export LC_ALL=C GIT_TERMINAL_PROMPT=0 GIT_LITERAL_PATHSPECS=1 GIT_OPTIONAL_LOCKS=0
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' # whoever works in it here
 
+newline='
+'
+
 fail() {
     printf '%s\n' "$1" >&2
     exit "${2:-1}"
@@ -33,15 +36,17 @@ state() {
     [ ! -e .git/banger-preparing ] || { echo partial; return; }
     if [ "$2" = none ]; then
         now=$(git rev-parse --quiet --verify HEAD || echo none) expected=none
+        prepared=$(git rev-parse --quiet --verify refs/banger/prepared || true)
     else
-        now=$(git rev-parse HEAD "refs/heads/$3" 2>/dev/null | tr '\n' ' ') expected="$2 $2 "
+        now=$(git rev-parse HEAD "refs/heads/$3" refs/banger/prepared 2>/dev/null || true) # a line each, in one process
+        prepared=${now##*"$newline"} now=${now%"$newline"*} expected=$2$newline$2
     fi
     if [ "$now" != "$expected" ]; then
-        echo changed
+        if is_repository .; then echo changed; else echo broken; fi
     elif [ ! -f .git/banger-index ]; then
         if [ "$(snapshot)" = "$4" ]; then echo clean; else echo changed; fi
-    elif [ "$(git rev-parse --quiet --verify refs/banger/prepared)" = "$4" ] &&
-        [ -z "$(GIT_INDEX_FILE=.git/banger-index git ls-files -m -o --exclude-standard -z | head -c 1 | tr '\0' x)" ]; then
+    elif [ "$prepared" = "$4" ] &&
+        [ -z "$(GIT_INDEX_FILE=.git/banger-index git -c core.quotePath=true ls-files -m -o --exclude-standard | head -c 1)" ]; then
         echo clean
     else
         echo changed
@@ -54,9 +59,13 @@ settle() {
     if command -v mise >/dev/null 2>&1; then mise trust -q . >/dev/null 2>&1 || true; fi
 }
 
+# is_repository PATH: git can read what is there; a machine whose power went leaves files that are empty.
+is_repository() { git --git-dir="$1/.git" rev-parse --git-dir >/dev/null 2>&1; }
+
 # begin PATH FORMAT: make the repository, in which until its end there is a part.
 begin() {
     mkdir -p -- "$1"
+    is_repository "$1" || rm -rf -- "$1/.git"
     if [ "$2" = sha1 ]; then git init -q -- "$1"; else git init -q --object-format="$2" -- "$1"; fi
     : >"$1/.git/banger-preparing"
 }
@@ -77,10 +86,9 @@ fill() {
     shift 9
     : >.git/banger-preparing
     [ "$how" = keep ] || check_out
-    head -c "$deleted" >.git/banger-deleted
-    head -c "$added" >.git/banger-added
-    head -c "$links" >.git/banger-links
-    head -c "$sent" >.git/banger-sent
+    for list in "$deleted deleted" "$added added" "$links links" "$sent sent"; do
+        [ "${list% *}" = 0 ] || head -c "${list% *}" >".git/banger-${list#* }"
+    done
     if [ "$deleted" != 0 ]; then xargs -0 -r rm -f -- <.git/banger-deleted; fi
     [ "$how" = keep ] || git clean -q -f -d # and directories that became empty
     tar -x -p -f -
@@ -95,6 +103,16 @@ fill() {
     fi
     rm -f .git/banger-deleted .git/banger-added .git/banger-links .git/banger-sent .git/banger-preparing
     printf '%s\n' "$tree"
+}
+
+# refill PATH HEAD BRANCH TREE, and fill's arguments after HOW: state, and where that is clean fill (keep): a second time
+# is one call. What it meets is printed where it is something else, and standard input is left.
+refill() {
+    there=$(state "$1" "$2" "$3" "$4")
+    if [ "$there" != clean ]; then printf '%s\n' "$there"; return; fi
+    path=$1
+    shift 4
+    fill "$path" keep "$@"
 }
 
 # The commit's files, and nothing else.

@@ -129,16 +129,22 @@ def _bring(
     if before is not None and before["guest_path"] != wanted.guest_path:
         before = None
     guest = guest_of(client, detail, {"guest_path": wanted.guest_path})
-    there = _check_place(guest, before, force)
+    files = _counted(_fill_input(found), progress, "files")
+    there = None
+    if before is not None and before["mode"] == wanted.mode and _all_again(found, before):
+        was = (before["head"], before["branch"], before["tree"])
+        there, tree = guest.refill(*was, _fill_arguments(found), files)
+        if tree is not None:
+            return describe(found, tree)
+        files = _counted(_fill_input(found), progress, "files")
+    there = _check_place(guest, before, force, there)
     if before is not None and (there not in ("clean", "changed") or before["mode"] != wanted.mode):
         before = None
     if before is None:
         guest.ask("begin", repository.object_format)
     _send_commit(guest, found, before, progress)
-    how = "keep" if there == "clean" and before is not None and _all_again(found, before) else "all"
-    files = _counted(_fill_input(found), progress, "files")
-    tree = guest.oid(guest.ask("fill", how, *_fill_arguments(found), input=files))
-    return describe(found, tree)
+    made = guest.oid(guest.ask("fill", "all", *_fill_arguments(found), input=files))
+    return describe(found, made)
 
 
 def _send_commit(guest: Guest, found: Import, before: dict[str, Any] | None, progress: Progress) -> None:
@@ -210,12 +216,19 @@ def _counted(pieces: Iterable[bytes], progress: Progress, stage: str) -> Iterato
             progress({"event": "stage", "stage": stage, "done": done})
 
 
-def _check_place(guest: Guest, before: dict[str, Any] | None, force: bool) -> str:
-    record = before or {"head": None, "branch": "none", "tree": "none"}
-    there = guest.state(record["head"], record["branch"], record["tree"])
+def _check_place(guest: Guest, before: dict[str, Any] | None, force: bool, there: str | None) -> str:
+    """Return what is at the place; refuse to spoil it. :param there: what it is, where that is known."""
+    if there is None:
+        record = before or {"head": None, "branch": "none", "tree": "none"}
+        there = guest.state(record["head"], record["branch"], record["tree"])
     if there == "foreign":
         raise ConflictError(
             f"{guest.path} in '{guest.name}' holds something else", hint="choose another --guest-path"
+        )
+    if there == "broken" and not force:
+        raise ConflictError(
+            f"git cannot read {guest.path} in '{guest.name}' any more",
+            hint=f"take what you need: banger vm cp {guest.name}:{guest.path} .; --force makes it anew",
         )
     if there == "changed" and not force:
         raise ConflictError(

@@ -86,7 +86,7 @@ def find_repository(path: str, *, mode: str, branch: str | None, from_ref: str |
             f"the repository has submodules: {', '.join(map(printable, repository.links[:3]))}",
             hint="--mode full_copy brings their files, too",
         )
-    _check_complete(repository)
+    _check_complete(repository, mode)
     return repository
 
 
@@ -134,16 +134,18 @@ def _links(git: Git) -> list[bytes]:
     return [path for head, _, path in entries if head.startswith(b"160000 ")]
 
 
-def _check_complete(repository: Repository) -> None:
-    """Refuse a partial clone that lacks objects of the commit: nothing is fetched behind the user's back."""
+def _check_complete(repository: Repository, mode: str) -> None:
+    """Refuse a partial clone that lacks objects of what is to arrive: nothing is fetched behind the user's back."""
     git, head = repository.git, repository.head
     if head is None or git.ask("config", "--get-regexp", r"^remote\..*\.promisor$") is None:
         return
-    listed = git.read("rev-list", "--objects", "--missing=print", "--no-walk", head)
+    depth = () if mode == "full_copy" else ("--no-walk",)
+    listed = git.read("rev-list", "--objects", "--missing=print", *depth, head)
     missing = sum(line.startswith(b"?") for line in listed.splitlines())
     if missing:
         raise UsageError(
-            f"{missing} objects of this commit are not here: the repository is a partial clone",
+            f"{missing} objects of {'its history' if mode == 'full_copy' else 'this commit'} are not here: "
+            "the repository is a partial clone",
             hint="git fetch --refetch --no-filter, then try again",
         )
 

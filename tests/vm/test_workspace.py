@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,47 +132,80 @@ def test_head_that_moved_is_said_and_brought(banger: Home, repo: Path, vm: str) 
     assert banger.exec(vm, "no-such-command").status == 127
 
 
+#: The refs of a clone.
+ORIGINAL = {"refs/heads/main", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"}
+#: What a guest plants (tricks.sh), and what a pull then says.
 TRICKS = {
-    "config": "git config core.fsmonitor 'touch /root/ran'; git config uploadpack.packObjectsHook 'touch /root/ran'",
-    "hooks": "for h in post-checkout pre-commit post-merge reference-transaction; do"
-    " printf '#!/bin/sh\\n' > .git/hooks/$h; chmod +x .git/hooks/$h; done",
-    "attributes": "git config filter.x.smudge 'touch hacked'; echo '* filter=x' > .gitattributes; git add -A;"
-    " git commit -qm attributes",
-    "alternates": "echo /etc > .git/objects/info/alternates",
-    "branch names": "for n in a..b -x x.lock 'e\\033[31m'; do printf '%s\\n' $(git rev-parse HEAD)"
-    ' > ".git/refs/heads/$n"; done; mkdir -p .git/refs/heads/../..; true',
-    "symbolic refs": "git symbolic-ref refs/heads/link refs/heads/main; ln -s /etc/passwd .git/refs/heads/pass",
-    "tags": "git tag v1; git update-ref refs/remotes/origin/main HEAD; git update-ref refs/stash HEAD",
-    "dot git in a tree": "b=$(echo x | git hash-object -w --stdin);"
-    " perl -e 'print qq(100644 .git\\0) . pack(q(H*), shift)' $b > /var/tmp/t;"
-    " t=$(git hash-object -t tree -w --literally /var/tmp/t);"
-    " git update-ref refs/heads/evil $(git commit-tree -p HEAD -m e $t)",
-    "submodule url": "printf '[submodule \"x\"]\\n path = x\\n url = -u./hacked\\n' > .gitmodules; git add -A;"
-    " git commit -qm modules",
-    "fake git": "printf '#!/bin/sh\\nhead -c 3000000 /dev/zero\\n' > /usr/local/bin/git; chmod +x /usr/local/bin/git",
+    "settings": "new",
+    "drivers": "new",
+    "hooks": "new",
+    "alternates": "nothing was taken",
+    "links": "new",
+    "names": "new",
+    "letters": "names clash",
+    "directories": "names clash",
+    "tree": "nothing was taken",
+    "submodule": "nothing was taken",
+    "objects": "objects; 50 are allowed",
+    "flood": "more than it may",
+    "lies": "nothing was taken",
 }
+_PLANT = (Path(__file__).parent / "tricks.sh").read_text()
+#: For our own looks at a repository whose hooks and settings are traps.
+_QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=", "-c", "gc.auto=0")
+
+
+@pytest.fixture(scope="module")
+def trapped(banger: Home, repo: Path, vm: str) -> Path:
+    """A clone of the repository in which the user's own hooks and settings would tell if they were asked, too."""
+    banger.ok("vm", "exec", "-w", "/", vm, "--", "rm", "-rf", "/root/repo")
+    banger.ok("vm", "workspace", "prepare", vm, str(repo))
+    banger.ok("vm", "exec", vm, "--", "cp", "-a", "/root/repo", "/var/tmp/honest")
+    where, ran = banger.base / "trapped", f"touch {banger.base}/ran-host"
+    git(repo, "clone", "-q", str(repo), str(where))
+    commands = (
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.pager",
+        "core.alternateRefsCommand",
+        "diff.external",
+    )
+    settings = {
+        "gc.auto": "1",
+        "fetch.prune": "true",
+        "fetch.recurseSubmodules": "true",
+        "fetch.writeCommitGraph": "1",
+    }
+    for key, value in {**{key: f"{ran}-{key}" for key in commands}, **settings}.items():
+        git(where, "config", key, value)
+    for hook in ("reference-transaction", "post-checkout", "post-index-change", "post-merge", "pre-auto-gc"):
+        (where / ".git" / "hooks" / hook).write_text(f"#!/bin/sh\n{ran}-{hook}\n")
+        (where / ".git" / "hooks" / hook).chmod(0o755)
+    return where
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_a_hostile_guest_changes_nothing_but_objects_and_its_branches(
-    banger: Home, repo: Path, vm: str, trick: str
+def test_a_hostile_guest_runs_nothing_and_writes_nothing_but_objects_and_its_branches(
+    banger: Home, trapped: Path, vm: str, trick: str
 ) -> None:
-    banger.exec(vm, "rm", "-f", "/usr/local/bin/git")
-    banger.exec(vm, "sh", "-c", "rm -rf /root/repo/* /root/repo/.[!.]*; rmdir /root/repo", timeout=60)
-    banger.ok("vm", "workspace", "prepare", vm, str(repo))
-    planted = "git config user.name A; git config user.email a@vm; git commit -q --allow-empty -m honest; "
-    banger.exec(vm, "sh", "-c", planted + TRICKS[trick])
-    for branch in git(repo, "branch", "--list", "banger/*", "--format=%(refname:short)").split():
-        git(repo, "branch", "-q", "-D", branch)
-    before, home = fingerprint(repo), sorted(os.listdir(banger.base))
-    for words in (("diff",), ("export",), ("pull",)):
-        result = banger("vm", "workspace", *words, vm, timeout=120)
+    made = banger("vm", "exec", "-w", "/", vm, "--", "sh", "-c", _PLANT, "tricks", trick, str(banger.base))
+    assert made.status == 0, made
+    for ref in {*git(trapped, *_QUIET, "for-each-ref", "--format=%(refname)").split("\n")} - ORIGINAL:
+        git(trapped, *_QUIET, "update-ref", "-d", ref)
+    patch = banger.base / "patch"
+    before, home = fingerprint(trapped), {*os.listdir(banger.base)}
+    exported = banger("vm", "workspace", "export", vm, "--output", str(patch))
+    pulled = banger("vm", "workspace", "pull", vm, str(trapped), "--max-objects", "50")
+    for result in (exported, pulled):
         assert "internal error" not in result.err and "Traceback" not in result.err, result
-        assert b"\x1b" not in result.err.encode()
-    assert fingerprint(repo) == before and sorted(os.listdir(banger.base)) == home
-    refs = git(repo, "for-each-ref", "--format=%(refname)").split("\n")
-    assert all(ref == "refs/heads/main" or ref.startswith(f"refs/heads/banger/{vm}/") for ref in refs)
-    git(repo, "fsck", "--strict")
+        assert "\x1b" not in result.err + result.text
+    patch.unlink(missing_ok=True)
+    assert TRICKS[trick] in pulled.text + pulled.err, (exported, pulled)
+    assert {*os.listdir(banger.base)} == home, "nothing ran here, and nothing else was written"
+    assert fingerprint(trapped) == before
+    refs = git(trapped, *_QUIET, "for-each-ref", "--format=%(refname)").split("\n")
+    assert {ref for ref in refs if not ref.startswith(f"refs/heads/banger/{vm}/")} <= ORIGINAL
+    git(trapped, *_QUIET, "fsck", "--strict")
 
 
 def test_a_workspace_outlives_a_stop(banger: Home, repo: Path, vm: str) -> None:
@@ -201,27 +233,30 @@ def test_a_full_disk_is_said_and_nothing_is_lost(banger: Home, repo: Path, vm: s
     git(repo, "rm", "-q", "-f", "large")
 
 
-def test_stop_does_not_wait_for_an_import(alone: Home) -> None:
-    where = make_repository(alone.base / "project")
-    (where / "large").write_bytes(os.urandom(48 << 20))
-    git(where, "add", "large")
-    alone.ok("vm", "create", "--name", "slow", "--wait", "agent", timeout=BOOT)
-    importing = alone.start("vm", "workspace", "prepare", "slow", str(where))
-    lock = next((alone.state / "vms").glob("*")) / "workspace.lock"
-    until(lock.exists, 60, "the import did not begin")
-    until(
-        lambda: alone("vm", "exec", "-w", "/", "slow", "--", "test", "-e", "/root/repo/large").status == 0,
-        120,
-        "no file",
-    )
-    waiting = alone.start("vm", "workspace", "prepare", "slow", str(where))
-    time.sleep(1)
-    assert importing.poll() is None and waiting.poll() is None
-    alone.ok("vm", "kill", "slow")
-    for process in (importing, waiting):
-        result = finish(process, timeout=60)
-        assert result.status == 1 and "Traceback" not in result.err and "hint:" in result.err, result
-    git(where, "fsck")
+def test_stop_does_not_wait_for_an_import(banger: Home, repo: Path, vm: str, tmp_path: Path) -> None:
+    """The last of this VM: an import hangs in the guest, another waits for it, and the VM is killed."""
+    banger.exec(vm, "rm", "-f", "/usr/local/bin/git")
+    hangs = "#!/bin/sh\n: >/run/reached; exec sleep 1000\n"
+    plant = 'printf "%s" "$1" >/usr/local/bin/tar; chmod +x /usr/local/bin/tar; sync'
+    banger.ok("vm", "exec", "-w", "/", vm, "--", "sh", "-c", plant, "sh", hangs)
+    words = ("vm", "workspace", "prepare", vm, str(repo), "--force")
+    before = fingerprint(repo)
+    importing = banger.start(*words)
+    reached = ("vm", "exec", "-w", "/", vm, "--", "test", "-e", "/run/reached")
+    until(lambda: banger(*reached).status == 0, 60, "the import did not reach its middle")
+    said = tmp_path / "said"
+    with said.open("wb") as file:
+        waiting = banger.start(*words, stderr=file)
+    until(lambda: "waiting for another import" in said.read_text(), 60, "the second did not wait")
+    banger.ok("vm", "kill", vm)
+    ended = [finish(process, timeout=60) for process in (importing, waiting)]
+    for status, errors in ((ended[0].status, ended[0].err), (ended[1].status, said.read_text())):
+        assert status == 1 and "Traceback" not in errors and "hint:" in errors, (ended, said.read_text())
+    assert fingerprint(repo) == before
+    banger.ok("vm", "start", "--wait", "agent", vm)
+    banger.ok("vm", "exec", "-w", "/", vm, "--", "rm", "/usr/local/bin/tar")
+    banger.ok(*words)
+    assert banger.sh(vm, "cat a.txt").endswith("three, not committed")
 
 
 def test_options_that_make_no_sense_leave_no_vm(alone: Home, tmp_path: Path) -> None:

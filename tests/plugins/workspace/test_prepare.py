@@ -133,6 +133,23 @@ def test_a_second_time_only_what_is_new_travels(repo: Path, local: Local) -> Non
     assert local.files() == files_of(repo) and git(local.path, "status", "--porcelain") == ""
 
 
+def test_files_alone_travel_in_one_call(repo: Path, local: Local) -> None:
+    local.bring(repo)
+    for content in ("one", "two"):
+        (repo / "a.txt").write_text(f"{content}\n")
+        (repo / "folder" / "b.txt").unlink(missing_ok=True)
+        local.asked.clear()
+        local.bring(repo)
+        assert local.asked == ["refill"] and local.files() == files_of(repo)
+    (local.path / "tool").write_text("the guest's own\n")
+    local.asked.clear()
+    with pytest.raises(ConflictError, match="has changes of its own"):
+        local.bring(repo)
+    assert local.asked == ["refill"] and local.files()["tool"] == b"the guest's own\n"
+    local.bring(repo, force=True)
+    assert local.files() == files_of(repo)
+
+
 @pytest.mark.parametrize("how", ["edited", "new file", "committed", "committed elsewhere"])
 def test_work_of_the_guest_is_not_thrown_away(repo: Path, local: Local, how: str) -> None:
     local.bring(repo)
@@ -147,6 +164,24 @@ def test_work_of_the_guest_is_not_thrown_away(repo: Path, local: Local, how: str
     assert local.files() == before
     local.bring(repo, force=True)
     assert local.files() == files_of(repo)
+
+
+@pytest.mark.parametrize("lost", ["HEAD", "config", "refs"])
+def test_a_repository_that_lost_its_files_is_made_anew_when_that_is_asked_for(
+    repo: Path, local: Local, lost: str
+) -> None:
+    local.bring(repo)
+    (local.path / "a.txt").write_text("work\n")
+    if lost == "refs":
+        shutil.rmtree(local.path / ".git" / "refs")
+    else:
+        (local.path / ".git" / lost).write_text("[" if lost == "config" else "")
+    with pytest.raises(ConflictError, match="git cannot read .*/guest/repo in 'vm' any more"):
+        local.bring(repo)
+    assert local.files()["a.txt"] == b"work\n"
+    local.bring(repo, force=True)
+    assert local.files() == files_of(repo)
+    git(local.path, "fsck", "--strict")
 
 
 def test_something_else_at_the_place_is_left_alone(repo: Path, local: Local) -> None:
