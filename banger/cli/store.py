@@ -134,7 +134,7 @@ def _list_offers(offers: list[dict[str, Any]], *, as_json: bool, quiet: bool) ->
     if quiet:
         print("".join(f"{offer['name']}\n" for offer in offers), end="")
         return
-    rows = (
+    rows = [
         (
             offer["name"],
             offer["state"],
@@ -143,8 +143,11 @@ def _list_offers(offers: list[dict[str, Any]], *, as_json: bool, quiet: bool) ->
             offer["description"] or "-",
         )
         for offer in offers
-    )
-    print_table(("NAME", "STATE", "SIZE", "SOURCE", "DESCRIPTION"), rows)
+    ]
+    # sources of a distribution describe nothing: a column of dashes would say nothing
+    shown = 5 if any(offer["description"] for offer in offers) else 4
+    columns = ("NAME", "STATE", "SIZE", "SOURCE", "DESCRIPTION")[:shown]
+    print_table(columns, [row[:shown] for row in rows])
 
 
 @click.command()
