@@ -92,7 +92,7 @@ ROWS = [
     ("banger versio", "version"),
     ("banger vm sho", "vm show"),
     ("banger image pul", "image pull"),
-    ("banger vm create --over", "vm create --overlay-size"),
+    ("banger vm create --overl", "vm create --overlay-size"),
     ("banger vm run --accel k", "vm run --accel kvm"),
     ("banger vm show cal", "vm show calm-deer"),
     ("banger vm exec brisk-ot", "vm exec brisk-otter"),
