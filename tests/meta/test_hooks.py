@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ SPECS = {
 WITHOUT_USER = {}
 
 
+@cache
 def implementations() -> list[tuple[Path, ast.FunctionDef]]:
     """Return every function marked as a hook implementation in what is shipped, and in the tutorial."""
     found = []

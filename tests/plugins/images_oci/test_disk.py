@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from registry_lab import Entry, entry, make_tar
+from registry_lab import Entry, entry, make_tar, tool
 
 from banger.errors import ImageError
 from banger.testing.contracts import RecordedProgress
@@ -43,13 +43,13 @@ def build(directory: Path, *layers: list[Entry], begin: int = 0, check: bool = T
                 stream.finish()
         make_disk(reader, file, target, UUID, RecordedProgress(directory, directory))
     if check:
-        checked = subprocess.run(["e2fsck", "-fn", target], capture_output=True, text=True, timeout=120)
+        checked = subprocess.run([tool("e2fsck"), "-fn", target], capture_output=True, text=True, timeout=120)
         assert checked.returncode == 0, checked.stdout
     return target
 
 
 def shown(image: Path, request: str) -> bytes:
-    done = subprocess.run(["debugfs", "-R", request, image], capture_output=True, check=True, timeout=60)
+    done = subprocess.run([tool("debugfs"), "-R", request, image], capture_output=True, check=True, timeout=60)
     return done.stdout
 
 

@@ -172,7 +172,7 @@ def test_what_is_odd_and_legal_is_carried(tmp_path: Path) -> None:
     if subprocess.run([tool("debugfs"), "-R", f"rdump /d {out}", image], capture_output=True).returncode == 0:
         found = {file.name: file.read_bytes() for file in (out / "d").iterdir()}
         assert found == {name: name.encode("utf-8", "surrogateescape") for name in names}
-        subprocess.run(["debugfs", "-R", f"rdump /n {out}", image], capture_output=True, check=True)
+        subprocess.run([tool("debugfs"), "-R", f"rdump /n {out}", image], capture_output=True, check=True)
         assert {file.name: file.read_bytes().decode() for file in (out / "n").iterdir()} == {
             name: name for name in broken
         }

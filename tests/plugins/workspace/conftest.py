@@ -146,7 +146,7 @@ class Local:
     def send(self, folder: str, parent: str, name: str, _progress: Any) -> None:
         """Copy a directory to where the guest has it."""
         self.asked.append("send")
-        subprocess.run(["cp", "-a", f"{folder}/.", os.path.join(parent, name)], check=True)
+        subprocess.run(["cp", "-af", f"{folder}/.", os.path.join(parent, name)], check=True)
 
     @property
     def guest(self) -> Guest:
