@@ -49,7 +49,9 @@ def build(directory: Path, *layers: list[Entry], begin: int = 0, check: bool = T
 
 
 def shown(image: Path, request: str) -> bytes:
-    done = subprocess.run([tool("debugfs"), "-R", request, image], capture_output=True, check=True, timeout=60)
+    done = subprocess.run(
+        [tool("debugfs"), "-R", request, image], capture_output=True, check=True, timeout=60
+    )
     return done.stdout
 
 
