@@ -47,6 +47,9 @@ class StagedPull:
     ) -> None:
         self._op.progress(f"{self._prefix}: {stage}", detail, done=done, total=total)
 
+    def notice(self, text: str) -> None:
+        self._op.event("notice", text=f"{self._prefix}: {text}")
+
 
 class SameContentError(ConflictError):
     """What was pulled is in the store under another name.

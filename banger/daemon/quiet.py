@@ -11,6 +11,7 @@ from pathlib import Path
 
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
+from banger.daemon.services import Services
 from banger.daemon.starts import vm_paths
 from banger.daemon.takedown import current_vm, is_down
 from banger.errors import BangerError, ConflictError, UsageError
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a guest thaws by itself, should nobody tell it; and what it gets to freeze in.
 _THAW_SECONDS, _ASK_SECONDS = 60, 30.0
+#: What it gets to answer in while a daemon starts, which others wait for.
+_RELEASE_SECONDS = 5.0
+#: In the directory of a VM whose processors are stopped here; a daemon that is killed meanwhile leaves it.
+_HELD = "held"
 
 
 @contextmanager
@@ -61,9 +66,9 @@ def _freeze_guest(op: OperationContext, vm: Vm, channel: Path, after: contextlib
     guest.request("freeze", timeout=_ASK_SECONDS, timeout_s=_THAW_SECONDS)
 
 
-def _thaw(guest: LoopGuest) -> None:
-    guest.request("thaw", timeout=_ASK_SECONDS)
-    guest.request("clock", timeout=_ASK_SECONDS, clock_ns=time.time_ns())
+def _thaw(guest: LoopGuest, seconds: float = _ASK_SECONDS) -> None:
+    guest.request("thaw", timeout=seconds)
+    guest.request("clock", timeout=seconds, clock_ns=time.time_ns())
 
 
 def _stop_processors(
@@ -74,9 +79,23 @@ def _stop_processors(
     vmm = op.services.registries.vmms.resolve(vm.spec.vmm)
     if vmm.pause is None or vmm.resume is None:
         raise UsageError(f"{vmm.name} cannot pause VMs", hint=f"banger vm stop {vm.name}, then try again")
-    resume = vmm.resume
+    resume, mark = vmm.resume, vm_paths(op.services, vm).directory / _HELD
+    after.callback(mark.unlink, missing_ok=True)
     after.callback(_attempt, f"{vm.name} could not be resumed", lambda: resume(sockets))
+    mark.touch()
     vmm.pause(sockets)
+
+
+def release_disks(services: Services, vm: Vm, *, runs: bool) -> None:
+    """Let a VM go on whose disks a daemon held still that is no more; nothing happens to others."""
+    paths = vm_paths(services, vm)
+    mark, vmm = paths.directory / _HELD, services.registries.vmms.get(vm.spec.vmm)
+    if runs and mark.exists() and vmm is not None and vmm.resume is not None:
+        log.info("%s was held still when the last daemon ended; it goes on", vm.name)
+        vmm.resume(paths.sockets)
+        guest = LoopGuest(services.loop, services.guests, vm.id, paths.channel)
+        _attempt(f"{vm.name} could not be told to go on", lambda: _thaw(guest, _RELEASE_SECONDS))
+    mark.unlink(missing_ok=True)
 
 
 def _attempt(complaint: str, work: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ import logging
 
 from banger.daemon.background import in_thread
 from banger.daemon.orphans import find_orphans, remove_orphan, unknown_vms
+from banger.daemon.quiet import release_disks
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process
 from banger.daemon.takedown import finish_stop, log_event, save_vm
@@ -37,7 +38,9 @@ def _reconcile_vm(services: Services, vm: Vm) -> None:
     if vm.state is VmState.RUNNING and alive:
         log.info("%s is running, adopted", vm.name)
         services.loop.call_soon_threadsafe(watch_vmm, services, vm.id)
+        release_disks(services, vm, runs=True)
         return
+    release_disks(services, vm, runs=False)
     cut_off = "the daemon ended while this VM was starting" if vm.state is VmState.STARTING else None
     if alive or any(section.live for section in handles.sections):
         log.info("%s was %s when the last daemon ended; taking it down", vm.name, vm.state)

@@ -45,6 +45,9 @@ class PullContext(Protocol):
     ) -> None:
         """Report a stage by name; ``done`` and ``total`` are bytes. Raises CancelledError once cancelled."""
 
+    def notice(self, text: str) -> None:
+        """Tell the caller what is good to know though the pull goes on, in one line."""
+
 
 class OfferContext(Protocol):
     """What a source gets to say what it has: its settings, its cache, and whether it may ask the network."""

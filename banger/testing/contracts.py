@@ -79,6 +79,7 @@ class RecordedProgress:
     arch: str = field(default_factory=lambda: os.uname().machine)
     cancel_at: str | None = None
     stages: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     models: dict[str, BaseModel] = field(default_factory=dict)
 
     def settings(self, plugin: str) -> BaseModel:
@@ -92,6 +93,10 @@ class RecordedProgress:
             self.stages.append(stage)
         if self.cancel_at is not None and self.cancel_at in (stage, ""):
             raise CancelledError("cancelled by the test")
+
+    def notice(self, text: str) -> None:
+        assert "\n" not in text
+        self.notices.append(text)
 
 
 MakeContext = Callable[..., RecordedProgress]

@@ -2,10 +2,10 @@
 # Builds a root file system and an ext4 file from it. Runs as (mapped) root in mount and PID namespaces of its own,
 # so that whatever happens to it, the kernel takes the processes and the tmpfs away.
 #
-# build.sh WORK tmpfs:MIB|dir SUITE PACKAGES CUSTOMIZE OUT UUID [MMDEBSTRAP OPTION...]
+# build.sh WORK tmpfs:MIB|dir SUITE PACKAGES CUSTOMIZE OUT UUID TOOLS|- [MMDEBSTRAP OPTION...]
 set -eu
-work=$1 kind=$2 suite=$3 packages=$4 customize=$5 out=$6 uuid=$7
-shift 7
+work=$1 kind=$2 suite=$3 packages=$4 customize=$5 out=$6 uuid=$7 tools=$8
+shift 8
 
 exec 2>&1
 if [ "$kind" != dir ]; then
@@ -24,6 +24,7 @@ mmdebstrap --verbose --mode=root --format=directory --variant=apt \
     "$@" "$suite" "$root"
 echo "banger: stage customize"
 sh "$customize" "$root"
+[ "$tools" = - ] || sh "$tools" "$root"
 # Marks /etc and /var as up to date, or systemd rebuilds its caches at every first boot.
 touch -r "$root/usr" "$root/etc/.updated" "$root/var/.updated"
 

@@ -39,16 +39,17 @@ _NAME_LIMIT = 127
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What an image is built from: a suite and the packages that are asked for by name."""
+    """What an image is built from: a suite, packages that are asked for by name, and whether tools.sh has its turn."""
 
     suite: str
     packages: tuple[str, ...]
+    tools: bool = False
 
 
 RECIPES: dict[str, Recipe] = {
     "bookworm": Recipe("bookworm", LEAN),
     "bookworm-docker": Recipe("bookworm", (*LEAN, *DOCKER)),
-    "bookworm-dev": Recipe("bookworm", (*LEAN, *DEV)),
+    "bookworm-dev": Recipe("bookworm", (*LEAN, *DEV), tools=True),
     "trixie": Recipe("trixie", LEAN),
 }
 

@@ -104,6 +104,8 @@ def build(reference: str, recipe: Recipe, architecture: str, output: Path, ctx: 
         if done.status != 0:
             printed = done.stderr.decode(errors="replace").splitlines()
             raise explain_failure([*transcript.tail, *printed], f"debian:{reference}")
+        for text in transcript.notices:
+            ctx.notice(text)
 
 
 def _script(recipe: Recipe, architecture: str, work: Path, kind: str, output: Path) -> Sequence[str | Path]:
@@ -111,7 +113,8 @@ def _script(recipe: Recipe, architecture: str, work: Path, kind: str, output: Pa
 
     packages = ",".join(recipe.packages)
     script = ("sh", _HERE / "build.sh", work, kind, recipe.suite, packages, _HERE / "customize.sh", output)
-    return (*script, str(uuid.uuid4()), f"--architectures={architecture}")
+    tools = _HERE / "tools.sh" if recipe.tools else "-"
+    return (*script, str(uuid.uuid4()), tools, f"--architectures={architecture}")
 
 
 def proxy_options(ctx: PullContext) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ STAGES = {
     "I: installing remaining": "fetching packages",
     "I: cleaning package lists": "cleaning up",
     "banger: stage customize": "cleaning up",
+    "banger: stage tools": "fetching tools",
     "banger: stage disk": "writing the disk",
 }
 
@@ -27,6 +28,7 @@ _REPEAT = 0.5
 _NEED = re.compile(r"Need to get ([\d.,]+) ([kMG]?)B(?:/[\d.,]+ [kMG]?B)? of archives")
 _GOT = re.compile(r"Get:\d+ .* \[([\d.,]+) ([kMG]?)B\]")
 _SETTING_UP = re.compile(r"Setting up ([a-z0-9.+-]+)")
+_NOTICE = "banger: notice "
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3}
 
 
@@ -47,6 +49,7 @@ class Transcript:
 
     def __init__(self, log: IO[bytes], report: Report) -> None:
         self.tail: deque[str] = deque(maxlen=200)
+        self.notices: list[str] = []
         self._log = log
         self._report = report
         self._offset = 0
@@ -80,6 +83,8 @@ class Transcript:
     def _take(self, line: str) -> bool:
         if line:
             self.tail.append(line)
+        if line.startswith(_NOTICE):
+            self.notices.append(line.removeprefix(_NOTICE)[:300])
         for start, stage in STAGES.items():
             if line.startswith(start):
                 self._stage, self._detail, self._done, self._total = stage, "", None, None

@@ -93,7 +93,9 @@ def _drive(drive: Drive, bus: str) -> list[str]:
         "discard": "unmap",
         "file": {"driver": "file", "filename": os.fspath(drive.path), "discard": "unmap"},
     }
-    return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-{bus},drive={drive.name}"]
+    # QEMU offers both for a read-only disk too, fails what the guest then asks for, and the guest logs errors.
+    offers = ",discard=off,write-zeroes=off" if drive.readonly else ""
+    return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-{bus},drive={drive.name}{offers}"]
 
 
 def _network(spec: LaunchSpec, bus: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from vmring import Home
+from vmring import Home, until
 
 pytestmark = [pytest.mark.golden, pytest.mark.timeout(1800)]
 
@@ -65,6 +65,15 @@ def test_the_image_for_development_has_what_builds_need(banger: Home) -> None:
     banger.sh(
         "dev", "npm --version && python3 -m venv /root/v && rg --version && rsync --version", timeout=120
     )
+    banger.sh("dev", "tmux new-session -d -s work -c /usr/share && tmux new-window -t work:7 -c /etc")
+    saved = "cat /root/.local/state/tmux-sessions"
+    until(lambda: "work|7" in banger.exec("dev", "sh", "-c", saved).text, 60, "tmux's sessions are not saved")
+    banger.ok("vm", "stop", "dev")
+    banger.ok("vm", "start", "dev")
+    banger.sh("dev", "tmux new-session -d -s other")
+    panes = "tmux list-panes -a -F '#{session_name} #{window_index} #{pane_current_path}'"
+    until(lambda: "work 7 /etc" in banger.sh("dev", panes), 60, "tmux's sessions did not come back")
+    assert "work 0 /usr/share" in banger.sh("dev", panes)
     banger.ok("vm", "delete", "dev")
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from banger.config.paths import make_private
 from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
+from banger.daemon.guests import LoopGuest
 from banger.daemon.lifecycle import (
     STOP_TIMEOUT,
     delete_vm,
@@ -22,7 +23,8 @@ from banger.daemon.lifecycle import (
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, running_process, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
-from banger.errors import BangerError, ConflictError, HostError, NotFoundError, PluginError
+from banger.errors import BangerError, ConflictError, GuestError, HostError, NotFoundError, PluginError
+from banger.guest.channel import GuestRefusal
 from banger.guest.wire import clean_text
 from banger.host.folder import remove_tree
 from banger.model.command import Lease, Operation
@@ -31,6 +33,8 @@ from banger.store.handles import Handles
 
 #: Seconds that a guest's init gets to reach its default target.
 _SYSTEM_TIMEOUT = 120.0
+#: Seconds beyond that for the answer: the agent lists failed units in 5, and the guest may be busy.
+_SYSTEM_ANSWER = 30.0
 #: Bytes of a console that one call returns.
 _LOG_LIMIT = 1024 * 1024
 
@@ -168,7 +172,8 @@ def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
                 if isinstance(error, BangerError) and error.hint and vm.name in error.hint:
                     error.hint = "without --rm the VM stays, and banger vm logs shows its console"
             else:
-                stays = f"'{vm.name}' stays, in state error; delete it: banger vm delete {vm.name}"
+                kept = op.services.database.vm(vm.id) or vm
+                stays = f"'{vm.name}' stays, in state {kept.state}; delete it: banger vm delete {vm.name}"
                 op.event("notice", text=stays)
                 if isinstance(error, BangerError) and error.hint is None:
                     error.hint = f"banger vm logs {vm.name}"
@@ -199,27 +204,46 @@ def start(op: OperationContext, params: VmStartParams) -> VmDetail:
 
 
 def wait_system(op: OperationContext, vm: Vm, wait: str) -> Vm:
-    """Wait for the init's default target where that was asked for, and write down how long it took."""
+    """Wait for the init's default target where that was asked for, and write down how long it took.
+
+    Commands run in the guest by then: services that do not settle in time are a notice, and the VM stays as it is.
+    """
     if wait != "system":
         return vm
     began = time.monotonic()
-    from banger.daemon.guests import LoopGuest
-
     op.progress("system", "waiting for the guest's services")
     services = op.services
     guest = LoopGuest(
         services.loop, services.guests, vm.id, vm_paths(services, vm).channel, watch=op.check_cancelled
     )
-    limit = _SYSTEM_TIMEOUT - 5
-    answer = guest.request("wait-system", timeout=_SYSTEM_TIMEOUT, timeout_s=int(limit))
-    state, failed = clean_text(answer.get("state", ""), 40), answer.get("failed")
-    units = [clean_text(unit, 100) for unit in failed[:20]] if isinstance(failed, list) else []
+    state, units = _ask_system(guest)
     if units:
         op.event("notice", text=f"units that failed in the guest: {', '.join(units)}")
     elif state not in ("running", "degraded", "unmanaged"):
-        op.event("notice", text=f"the guest's services did not settle within {limit:.0f} s ({state})")
+        late = f"the guest's services did not settle within {_SYSTEM_TIMEOUT:.0f} s ({state})"
+        look = f"to go on waiting: banger vm wait {vm.name}"
+        op.event("notice", text=f"{late}; '{vm.name}' runs and takes commands; {look}")
     timings = {**vm.timings, "system": round(time.monotonic() - began, 4)}
     return save_vm(services, current_vm(services, vm.id), timings=timings)
+
+
+def _ask_system(guest: LoopGuest) -> tuple[str, list[str]]:
+    """Return the init's state and the units that failed; ``timeout`` when only the answer to that is late."""
+    try:
+        answer = guest.request(
+            "wait-system", timeout=_SYSTEM_TIMEOUT + _SYSTEM_ANSWER, timeout_s=int(_SYSTEM_TIMEOUT)
+        )
+    except GuestRefusal:
+        raise
+    except GuestError as error:
+        try:
+            guest.request("health", timeout=_SYSTEM_ANSWER)
+        except GuestError:
+            raise error from None
+        return "timeout", []
+    failed = answer.get("failed")
+    units = [clean_text(unit, 100) for unit in failed[:20]] if isinstance(failed, list) else []
+    return clean_text(answer.get("state", ""), 40), units
 
 
 def stop(op: OperationContext, params: VmStopParams) -> VmDetail:

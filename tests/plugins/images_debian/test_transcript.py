@@ -15,6 +15,7 @@ I: installing remaining packages inside the chroot...
 Need to get 12.5 MB/20.0 MB of archives.
 Get:1 http://a.example/debian bookworm/main amd64 git amd64 2.39 [12.4 MB]
 Setting up git (2.39) ...
+banger: notice mise is left out
 banger: stage disk
 """
 
@@ -47,6 +48,7 @@ def test_stages_and_bytes() -> None:
         ("writing the disk", "", None, None),
     ]
     assert transcript.tail[-1] == "banger: stage disk"
+    assert transcript.notices == ["mise is left out"]
 
 
 def test_cancellation_is_passed_on() -> None:
