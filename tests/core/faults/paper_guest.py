@@ -6,6 +6,7 @@ hexadecimal and the length of what comes before it. Hundreds are started in one 
 
 from __future__ import annotations
 
+import _signal
 import _socket
 import struct
 import sys
@@ -15,10 +16,13 @@ HELLO, OPEN, RESULT, ACCEPT, EXIT = 1, 2, 3, 4, 10
 MAGIC, PREAMBLE = bytes.fromhex(sys.argv[1]), int(sys.argv[2])
 #: Of a HELLO: header, mark, version, nonce, checksum, end.
 LENGTH = HEADER.size + len(MAGIC) + 4 + 16 + 4 + 1
+#: Seconds after which one is ended that nobody has.
+LIFE = 1800
 INFO = b'{"version":"0","commit":"paper","state":"ready","boot_id":"paper"}'
 
 
 def main() -> None:
+    _signal.alarm(LIFE)
     pairs = list(zip(sys.argv[3::2], sys.argv[4::2], strict=True))
     held = []
     for name, value in pairs:
