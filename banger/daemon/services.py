@@ -184,8 +184,8 @@ class Services:
     seats: set[str] = field(default_factory=set)
     #: VM id -> what its VMM said last, where it says so by itself.
     statuses: dict[str, VmmStatus] = field(default_factory=dict)
-    #: VM id -> the host's and the guest's ports that a plugin relays; None where no plugin does such a thing.
-    relays: dict[str, set[tuple[int, int]]] | None = None
+    #: VM id -> the host's and the guest's ports that a plugin relays.
+    relays: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
     #: VM id -> what interrupts the start that is under way.
     starting: dict[str, threading.Event] = field(default_factory=dict)
     #: Set to end the daemon.

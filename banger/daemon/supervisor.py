@@ -97,8 +97,6 @@ class ServiceContext:
 
     def show_relays(self, vm: Vm, ports: set[tuple[int, int]]) -> None:
         """Say which ports of the VM's address lead through its agent to which of the guest's, as pairs; on the loop."""
-        if self._services.relays is None:
-            self._services.relays = {}
         if ports:
             self._services.relays[vm.id] = ports
         else:

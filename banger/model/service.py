@@ -18,11 +18,13 @@ class Service:
     :param summary: one line, what it is for.
     :param run: an ``async def`` on the daemon's loop, which it must not block. It serves until it is cancelled, which
         happens when the daemon ends; it then has two seconds to let go of what it holds.
+    :param relays: it opens the ports that running VMs are given, and says which (``show_relays``).
     """
 
     name: str
     summary: str
     run: Callable[[ServiceContext], Awaitable[None]]
+    relays: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def banger_register_services() -> list[Service]:
     """Declare the relays."""
     from banger_ports.service import serve
 
-    return [Service("ports", "opens ports of running VMs on this host", serve)]
+    return [Service("ports", "opens ports of running VMs on this host", serve, relays=True)]
 
 
 @hookimpl

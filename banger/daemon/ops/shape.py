@@ -73,7 +73,7 @@ def _opens_at_once(services: Services, vm: Vm) -> bool:
     adds = vm.spec.model_copy(update={"publish": now.publish}) == now and set(vm.spec.publish) >= set(
         now.publish
     )
-    return adds and services.relays is not None
+    return adds and any(owned.value.relays for owned in services.registries.services.owned())
 
 
 def _present(services: Services, vm: Vm, spec: VmSpec) -> VmSpec | None:

@@ -270,7 +270,7 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
         vm_id: status.state for vm_id, status in dict(op.services.statuses).items() if not status.runs
     }
     vms = tuple(op.services.database.vms())
-    relays = op.services.relays or {}
+    relays = op.services.relays
     open_ = [vm for vm in vms if vm.state is VmState.RUNNING and (vm.present_spec.publish or vm.id in relays)]
     ports = {vm.id: _ports_of(op.services, vm, open_handles(op.services, vm, lenient=True)) for vm in open_}
     labels = {vm.id: said for vm in vms if (said := _labels(op.services, vm))}
@@ -325,7 +325,7 @@ def _labels(services: Services, vm: Vm) -> dict[str, str]:
 def _ports_of(services: Services, vm: Vm, handles: Handles) -> tuple[ForwardedPort, ...]:
     network = handles.find("network")
     forwards = network.data.get("forwards", []) if network is not None and network.live else []
-    relayed = sorted((services.relays or {}).get(vm.id, ()))
+    relayed = sorted(services.relays.get(vm.id, ()))
     return (
         *(ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards),
         *(
