@@ -17,6 +17,8 @@ _HERE = Path(__file__).parent
 #: Lines of each log that a failure's report shows.
 _TAIL = 60
 _homes: list[Home] = []
+#: Test -> directories of VMs that were there before its first attempt.
+_before: dict[str, set[str]] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,6 +70,20 @@ def _home(ring: Ring) -> Iterator[Home]:
 def banger(ring: Ring) -> Iterator[Home]:
     """The real command line in a home that a module's tests share; afterwards nothing may be left in it."""
     yield from _home(ring)
+
+
+@pytest.fixture(autouse=True)
+def second_chance(request: pytest.FixtureRequest) -> None:
+    """Remove what a test's first, failed attempt left in the home that its module shares."""
+    if "banger" not in request.fixturenames:
+        return
+    banger: Home = request.getfixturevalue("banger")
+    if "vm" in request.fixturenames:
+        request.getfixturevalue("vm")
+    there = {path.name for path in banger.state.glob("vms/*")}
+    before = _before.setdefault(request.node.nodeid, there)
+    for left in there - before:
+        banger("vm", "delete", "--force", left)
 
 
 @pytest.fixture
