@@ -9,7 +9,7 @@ run: ## boot a microVM and print its kernel's release
 	@tools/setup.sh run
 	.venv/bin/banger vm run --rm -- uname -r
 
-test: ## lint, types, unit, host, vm and some smoke tests; at most 20 minutes
+test: ## lint, types, unit, host, vm and some smoke tests; at most 25 minutes
 	@tools/test.sh
 
 lint: ## ruff, shellcheck, import contracts and the rules of the house
@@ -28,6 +28,10 @@ bench: ## measure starts and commands against a bare QEMU
 	@tools/setup.sh run
 	.venv/bin/banger bench
 
+long: ## the tests of VMs that make test has no time for
+	@tools/setup.sh test
+	@$(PYTHON) -m pytest --rings long
+
 smoke: ## every scenario on a whole Debian inside a VM
 	@tools/setup.sh test
 	@$(PYTHON) -m pytest --rings smoke --all-scenarios
@@ -40,4 +44,4 @@ soak: ## sixty boots in a row, and half an hour of random operations and kills
 	@tools/setup.sh test
 	@$(PYTHON) -m pytest --rings soak
 
-.PHONY: help run test lint types docs bench smoke golden soak
+.PHONY: help run test lint types docs bench long smoke golden soak

@@ -16,6 +16,7 @@ RINGS = {
     "unit": "needs nothing (every test without another mark)",
     "host": "needs root: real namespaces, links and file systems",
     "vm": "boots virtual machines",
+    "long": "boots virtual machines, and make test has no time for it",
     "smoke": "a whole host inside a VM; smoke(slice=True) is part of make test",
     "golden": "images that take minutes to build",
     "soak": "the same thing many times over",
@@ -29,9 +30,7 @@ BASE = Path(tempfile.mkdtemp(prefix="bt-", dir="/tmp"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rings", default="unit", help=f"comma-separated: {', '.join(RINGS)} [unit]")
-    parser.addoption(
-        "--all-scenarios", action="store_true", help="ring smoke: not only the slice of make test"
-    )
+    parser.addoption("--all-scenarios", action="store_true", help="ring smoke: all, not make test's slice")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from test_terminal import Terminal
 from vmring import Home
 
@@ -29,6 +30,7 @@ def test_console_has_a_shell_and_can_be_left_and_come_back_to(banger: Home, vm: 
     assert "automatic login" in banger.ok("vm", "logs", vm).text
 
 
+@pytest.mark.long
 def test_console_ends_with_the_vm(alone: Home) -> None:
     alone.ok("vm", "create", "--name", "brief")
     terminal = Terminal(alone, "vm", "console", "brief")

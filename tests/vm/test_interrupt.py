@@ -58,7 +58,9 @@ def _moments(awake: float, span: float, step: float) -> list[float]:
     return [awake + number * step for number in range(count)]
 
 
-@pytest.mark.parametrize("arguments", [("--rm",), ()], ids=["run --rm", "run"])
+@pytest.mark.parametrize(
+    "arguments", [("--rm",), pytest.param((), marks=pytest.mark.long)], ids=["run --rm", "run"]
+)
 def test_interrupt(banger: Home, span: float, awake: float, arguments: tuple[str, ...]) -> None:
     """Twelve moments over a boot; every tenth of a second is the soak's."""
     for after in _moments(awake, span, max(0.1, span / 12)):
@@ -103,7 +105,13 @@ def test_a_client_that_is_killed_at_every_fiftieth_of_a_second(
     banger.assert_clean()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        *(pytest.param(number, marks=pytest.mark.long) for number in (signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
 def test_a_client_that_is_killed_leaves_no_throwaway_vm(
     banger: Home, span: float, awake: float, number: signal.Signals
 ) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
 from vmring import Home, finish, until
 
 
@@ -44,6 +45,7 @@ def test_stop_is_a_clean_power_off(alone: Home) -> None:
     assert "recovery complete" not in alone.sh("clean", "dmesg")
 
 
+@pytest.mark.long
 def test_stop_of_a_guest_whose_init_has_just_begun(alone: Home) -> None:
     alone.ok("vm", "create", "--name", "early", "--wait", "agent")
     alone.ok("vm", "stop", "early", "--timeout", "90")

@@ -108,6 +108,7 @@ def test_what_is_refused_leaves_nothing(user: Home) -> None:
     user.assert_clean()
 
 
+@pytest.mark.long
 def test_a_process_that_is_killed_leaves_no_sandbox_but_the_one_it_keeps(user: Home) -> None:
     program = (
         "from banger import Sandbox\n"

@@ -160,6 +160,7 @@ def _bake_keys_into_the_image(home: Home, directory: Path) -> str:
     return key.with_name(key.name + ".pub").read_text().split()[1]
 
 
+@pytest.mark.long
 def test_host_keys_that_an_image_brings_are_no_vms(alone: Home, tmp_path: Path) -> None:
     baked = _bake_keys_into_the_image(alone, tmp_path)
     look = "cd /etc/ssh; echo ssh_host_*; cut -d' ' -f2 ssh_host_ed25519_key.pub; mkdir -p /run/sshd; sshd -t"
@@ -171,6 +172,7 @@ def test_host_keys_that_an_image_brings_are_no_vms(alone: Home, tmp_path: Path) 
     assert alone.sh("one", look).splitlines() == [names, own], "a VM's own key outlives its first start"
 
 
+@pytest.mark.long
 def test_unknown_and_stopped_vms_are_refused_before_ssh_runs(alone: Home) -> None:
     result = alone("vm", "ssh", "nobody")
     assert result.status == 1

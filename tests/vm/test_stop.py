@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from vmring import Home, until
 
 #: Appends numbered lines and fsyncs each, as a data base does with its log, and says how far it is.
@@ -43,6 +44,7 @@ def test_a_guest_that_ignores_the_power_off_is_written_out(alone: Home) -> None:
     assert alone.sh("deaf", "cat /root/kept") == "kept"
 
 
+@pytest.mark.long
 def test_a_guest_without_an_init(alone: Home) -> None:
     alone.ok("vm", "create", "--name", "bare")
     alone.sh("bare", "for init in /sbin/init /lib/systemd/systemd; do rm -f $init; done; sync")
@@ -55,6 +57,7 @@ def test_a_guest_without_an_init(alone: Home) -> None:
     assert alone.sh("bare", "cat /root/kept") == "kept"
 
 
+@pytest.mark.long
 def test_a_guest_whose_agent_hangs(alone: Home) -> None:
     alone.ok("vm", "create", "--name", "hung", "--wait", "agent")
     alone.sh("hung", "setsid sh -c 'sleep 1; pkill -STOP -x banger-agent' >/dev/null 2>&1 </dev/null & echo")

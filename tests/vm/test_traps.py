@@ -134,7 +134,11 @@ def test_the_other_machine_type_boots_and_its_clock_is_right(odd: Home) -> None:
 
 @pytest.mark.parametrize(
     ("vmm", "words"),
-    [("no-disks", "disk"), ("no-init", "Kernel panic"), ("no-kernel", "qemu")],
+    [
+        pytest.param("no-disks", "disk", marks=pytest.mark.long),
+        ("no-init", "Kernel panic"),
+        ("no-kernel", "qemu"),
+    ],
 )
 def test_a_boot_that_fails_says_why(odd: Home, vmm: str, words: str) -> None:
     result = odd("vm", "create", "--name", "sad", "--vmm", vmm)
