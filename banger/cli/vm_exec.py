@@ -244,12 +244,13 @@ def explain_loss(client: Client, vm: str, error: GuestError) -> BangerError:
     deadline = time.monotonic() + _SETTLE
     while time.monotonic() < deadline:
         try:
-            state = str(client.call("vm.show", {"vm": vm})["vm"]["state"])
+            record = client.call("vm.show", {"vm": vm})["vm"]
         except BangerError as problem:
             if problem.type == "not-found":
                 return GuestError(f"'{vm}' was deleted while this ran in it", hint="see: banger vm list")
             return error
-        if state != "running":
+        state = str(record["state"])
+        if state != "running" and not record["deleting"]:
             what = {"stopping": "is being stopped", "stopped": "was stopped"}.get(
                 state, f"is in state {state}"
             )

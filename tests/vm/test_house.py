@@ -21,8 +21,8 @@ def test_running_agent_is_named_and_is_this_build(banger: Home, vm: str) -> None
 
 def test_agent_of_a_vm_that_hangs_is_left_out(banger: Home, vm: str) -> None:
     """Versions are asked of the guest, which may say nothing: that is bounded, and no error."""
-    banger.close_daemon()  # its channel would remember
     pid = banger.show(vm)["pid"]
+    banger.close_daemon()  # its channel would remember
     os.kill(pid, signal.SIGSTOP)
     try:
         assert banger.ok("daemon", "status", "--json").json["agents"] == []
