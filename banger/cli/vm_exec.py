@@ -115,6 +115,11 @@ def exec_command(
     from banger.cli.terminal import has_terminal
 
     if every or filters or "," in (vm or ""):
+        if secret or ssh_agent or ssh_key:
+            raise UsageError(
+                "secrets and ssh agents are lent to one VM at a time",
+                hint="banger vm exec --secret NAME VM -- COMMAND, for each",
+            )
         return _exec_in_many(vm, command, every, filters, env, env_file, (user, workdir, proxy))
     if vm is None:
         raise UsageError("in which VM?", hint="banger vm exec VM -- COMMAND")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -318,8 +319,11 @@ def detail_of(services: Services, vm: Vm, notices: tuple[str, ...] = ()) -> VmDe
 
 def _labels(services: Services, vm: Vm) -> dict[str, str]:
     """Return the user's labels, and what plugins wrote into ``labels/NAME`` of the VM's directory."""
-    files = sorted((vm_paths(services, vm).directory / "labels").glob("[a-z]*"))
-    return {**{file.name: clean_text(file.read_text(errors="replace"), 300) for file in files}, **vm.labels}
+    said = {}
+    for file in sorted((vm_paths(services, vm).directory / "labels").glob("[a-z]*")):
+        with contextlib.suppress(FileNotFoundError):  # its plugin took it back, or the VM goes
+            said[file.name] = clean_text(file.read_text(errors="replace"), 300)
+    return {**said, **vm.labels}
 
 
 def _ports_of(services: Services, vm: Vm, handles: Handles) -> tuple[ForwardedPort, ...]:

@@ -59,6 +59,8 @@ USAGE = [
         "--secret MISSING_HERE: there is no such variable here",
         "export it",
     ),
+    ("vm exec --all --secret A=env:HOME -- true", "lent to one VM at a time", "--secret NAME VM -- COMMAND"),
+    ("vm exec --ssh-agent a,b -- true", "lent to one VM at a time", "VM -- COMMAND, for each"),
     ("vm run --ssh-key x -- true", "--ssh-key goes with --ssh-agent", "--ssh-agent --ssh-key KEY"),
     ("vm run -d --ssh-agent", "--ssh-agent lasts as long as what runs", "banger vm exec --ssh-agent"),
     ("vm create --memory zero", "--memory: 'zero' is not a size", "2G or 512M"),

@@ -42,3 +42,12 @@ def test_what_is_no_label(lab: Callable[..., BangerApp], text: str) -> None:
     with pytest.raises(UsageError, match="--label"):
         app.call("vm.create", {"name": "otter", "start": False, "label": [text]})
     assert app.call("vm.list")["vms"] == []
+
+
+def test_a_label_that_is_taken_back_meanwhile_is_left_out(lab: Callable[..., BangerApp]) -> None:
+    app = lab()
+    vm = app.call("vm.create", {"name": "otter", "start": False})["vm"]
+    folder = app.services.paths.vms / vm["id"] / "labels"
+    folder.mkdir(parents=True)
+    (folder / "lifetime").symlink_to(folder / "taken-back")  # listed, and not there when it is read
+    assert app.call("vm.list")["labels"] == {}
