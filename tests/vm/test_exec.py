@@ -11,6 +11,9 @@ import pytest
 from test_terminal import Terminal
 from vmring import Home, finish, until
 
+#: Its tests leave the home and the VM as they found them: see conftest.
+IN_COMMONS = True
+
 Attach = Callable[..., Terminal]
 
 
