@@ -152,6 +152,7 @@ def describe_changes(vm: dict[str, Any], ports: list[dict[str, Any]]) -> str:
         "memory_mib": f"{then['memory_mib']} MiB",
         "disk_mib": f"{format_mib(then['disk_mib'])} work disk",
         "overlay_mib": f"{format_mib(then['overlay_mib'])} root disk",
+        "network": f"network {then['network']}",
         "capabilities": f"capabilities {', '.join(then['capabilities']) or 'none'}",
         "publish": f"published {_wanted_ports(then)}" if then["publish"] else "no published port",
     }

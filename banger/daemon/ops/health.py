@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
+from banger.daemon.ops.detail import VmParams, check_runs
 from banger.daemon.ops.ssh_login import log_in
-from banger.daemon.ops.vm import VmParams, check_runs
 from banger.daemon.starts import vm_paths
 from banger.errors import BangerError, GuestError
 from banger.guest.wire import clean_text
