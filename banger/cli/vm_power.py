@@ -154,7 +154,7 @@ def resume(meant: Meant, as_json: bool) -> int:
 @lifetime_options
 @json_option
 def set_command(meant: Meant, as_json: bool, **choices: Any) -> int:
-    """Change VMs: sizes, network, ports, labels, capabilities; what a running one cannot take up waits for its next start.
+    """Change VMs: sizes, network, ports, labels, capabilities; a running one has the rest from its next start.
 
     \b
       banger vm set web --memory 2G --publish 8080

@@ -10,7 +10,7 @@ from banger.model.vm import Vm
 
 
 def choose_address(services: Services, vm: Vm, others: list[Vm]) -> str | None:
-    """Return an address that no other VM holds; None where the VM's network gives none. The caller holds ``reserve``."""
+    """Return an address that no other VM holds, None where the network gives none; the caller holds ``reserve``."""
     assign = services.registries.networks.resolve(vm.spec.network).assign
     if assign is None:
         return None

@@ -118,6 +118,8 @@ def start_once(op: OperationContext, vm_id: str, *, first: bool = False) -> Vm:
             timings = Start(op, vm, first=first).run()
             timings["total"] = round(time.monotonic() - began, 4)
             vm = _note_started(services, vm, timings)
+            stages = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in timings.items())
+            log.info("%s is started: %s", vm.name, stages)
         except BaseException as error:
             failure, vm = error, _note_failure(services, vm, error)
             if isinstance(error, CancelledError) and not first:

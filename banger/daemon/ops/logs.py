@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
@@ -13,15 +13,20 @@ from banger.daemon.starts import vm_paths
 from banger.errors import NotFoundError
 from banger.model.command import Operation
 from banger.model.vm import VmState
+from banger.start.console_times import offset_since
 
 #: Bytes of a console that one call returns.
 _LOG_LIMIT = 1024 * 1024
 
 
 class VmLogsParams(VmParams):
-    """``offset``: byte to read from; negative counts from the end. ``source``: the console, or what the VMM printed."""
+    """``offset``: byte to read from; negative counts from the end. ``source``: the console, or what the VMM printed.
+
+    ``since``: seconds since 1970; in the place of ``offset``, what was printed since then and a few seconds before.
+    """
 
     offset: int = 0
+    since: float | None = Field(default=None, ge=0, le=2**40)
     source: Literal["console", "vmm"] = "console"
 
 
@@ -39,10 +44,13 @@ def logs(op: OperationContext, params: VmLogsParams) -> VmLogs:
     vm = resolve_vm(op.services, params.vm)
     paths = vm_paths(op.services, vm)
     file_of = {"console": paths.console, "vmm": paths.directory / f"{vm.spec.vmm}.log"}
+    offset = params.offset
     try:
         with open(file_of[params.source], "rb") as file:
             size = file.seek(0, 2)
-            begin = max(0, size + params.offset) if params.offset < 0 else min(params.offset, size)
+            if params.since is not None:
+                offset = offset_since(file_of[params.source], params.since)
+            begin = max(0, size + offset) if offset < 0 else min(offset, size)
             file.seek(begin)
             data = file.read(_LOG_LIMIT)
     except FileNotFoundError:
