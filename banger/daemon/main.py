@@ -196,7 +196,7 @@ def make_services(paths: Paths, settings: Settings, plugins: Plugins, mark: str)
         fingerprint=mark,
         fingerprint_digest=hashlib.sha256(mark.encode()).hexdigest()[:32],
     )
-    services.guests, services.streams = Guests(services.statuses), Streams(services)
+    services.guests, services.streams = Guests(services.statuses, services.complaints), Streams(services)
     services.supervisor = Supervisor(services)
     return services
 

@@ -53,6 +53,8 @@ class VmDetail(BaseModel):
     pid: int | None = None
     #: What the VMM itself says: ``running``, or why it does not.
     status: str | None = None
+    #: Why its guest counts as unhealthy: what it did, or did not do, until it behaves.
+    unhealthy: str | None = None
     accelerator: str | None = None
     machine: str | None = None
     #: Steps that hold something, in order, with the plugin each belongs to.
@@ -78,6 +80,7 @@ def detail_of(services: Services, vm: Vm, notices: tuple[str, ...] = ()) -> VmDe
         labels=labels_of(services, vm),
         ports=ports_of(services, vm, handles),
         pid=_process_of(services, vm, handles),
+        unhealthy=unhealthy_of(services, vm),
         accelerator=data.get("accelerator"),
         machine=data.get("machine"),
         holds=tuple(f"{section.step} ({section.plugin})" for section in handles.sections if section.live),
@@ -96,6 +99,11 @@ def labels_of(services: Services, vm: Vm) -> dict[str, str]:
         with contextlib.suppress(FileNotFoundError):  # its plugin took it back, or the VM goes
             said[file.name] = clean_text(file.read_text(errors="replace"), 300)
     return {**said, **vm.labels}
+
+
+def unhealthy_of(services: Services, vm: Vm) -> str | None:
+    """Return what the guest of a running VM did wrong; None when it behaves."""
+    return services.complaints.reason(vm.id) if vm.state is VmState.RUNNING else None
 
 
 def ports_of(services: Services, vm: Vm, handles: Handles) -> tuple[ForwardedPort, ...]:

@@ -20,7 +20,16 @@ from banger.daemon.lifecycle import (
     start_vm,
     stop_vm,
 )
-from banger.daemon.ops.detail import ForwardedPort, Params, VmDetail, VmParams, detail, labels_of, ports_of
+from banger.daemon.ops.detail import (
+    ForwardedPort,
+    Params,
+    VmDetail,
+    VmParams,
+    detail,
+    labels_of,
+    ports_of,
+    unhealthy_of,
+)
 from banger.daemon.starts import open_handles, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import BangerError, GuestError, HostError
@@ -56,12 +65,14 @@ class VmList(BaseModel):
     """Every VM, oldest first.
 
     ``statuses``: VM id -> what its VMM says, for those that run and yet do not go on; ``ports``: VM id -> its
-    published ports as they are now; ``labels``: VM id -> what plugins say of it, by name.
+    published ports as they are now; ``labels``: VM id -> what plugins say of it, by name; ``unhealthy``: VM id -> what
+    its guest does wrong.
     """
 
     vms: tuple[Vm, ...]
     labels: dict[str, dict[str, str]] = {}
     statuses: dict[str, str] = {}
+    unhealthy: dict[str, str] = {}
     ports: dict[str, tuple[ForwardedPort, ...]] = {}
 
 
@@ -210,7 +221,8 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
     open_ = [vm for vm in vms if vm.state is VmState.RUNNING and (vm.present_spec.publish or vm.id in relays)]
     ports = {vm.id: ports_of(op.services, vm, open_handles(op.services, vm, lenient=True)) for vm in open_}
     labels = {vm.id: said for vm in vms if (said := labels_of(op.services, vm))}
-    return VmList(vms=vms, statuses=statuses, ports=ports, labels=labels)
+    unhealthy = {vm.id: reason for vm in vms if (reason := unhealthy_of(op.services, vm)) is not None}
+    return VmList(vms=vms, statuses=statuses, ports=ports, labels=labels, unhealthy=unhealthy)
 
 
 def show(op: OperationContext, params: VmParams) -> VmDetail:
