@@ -37,7 +37,7 @@ def start_daemon(paths: Paths, timeout: float) -> socket.socket:
     while (passed := time.monotonic() - began) < timeout or (
         passed < _BUSY * timeout and daemon_pid(paths) == pid
     ):
-        if passed >= waiting:
+        if passed >= waiting and sys.stderr.isatty():
             waiting = 2 * timeout * _BUSY
             print("the daemon is starting; this host is busy", file=sys.stderr)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

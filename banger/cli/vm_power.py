@@ -151,6 +151,7 @@ def resume(meant: Meant, as_json: bool) -> int:
 @click.option("--unlabel", multiple=True, metavar="KEY", help="no longer")
 @click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on")
 @click.option("--without", multiple=True, metavar="NAME", help="turn a capability off")
+@click.option("--overcommit", is_flag=True, help="although the host's disk has no room for that")
 @lifetime_options
 @json_option
 def set_command(meant: Meant, as_json: bool, **choices: Any) -> int:

@@ -11,6 +11,7 @@ from banger.daemon.choices import Sizes, change_capabilities, check_shape, parse
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
 from banger.daemon.ops.detail import VmDetail, VmParams, VmReference, detail
+from banger.daemon.room import check_disk_room
 from banger.daemon.services import Services
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import ConflictError, UsageError
@@ -25,7 +26,8 @@ class VmSetParams(Sizes):
     """What is to change; the rest stays. Disks only grow. ``publish`` adds, ``unpublish`` takes guest ports away.
 
     ``label``: ``KEY=VALUE`` texts; ``unlabel``: keys. Labels change at once, and so do capabilities that have no part
-    in a start. ``network``: another one; the VM gets an address there.
+    in a start. ``network``: another one; the VM gets an address there. ``overcommit``: although the host's disk has not
+    enough room for what the disks may grow to.
     """
 
     vm: VmReference
@@ -36,6 +38,7 @@ class VmSetParams(Sizes):
     unlabel: tuple[str, ...] = Field(default=(), max_length=64)
     with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
     without: tuple[str, ...] = Field(default=(), max_length=64)
+    overcommit: bool = False
 
 
 class VmRenameParams(VmParams):
@@ -54,6 +57,9 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
         if spec is vm.spec and not (params.label or params.unlabel):
             raise UsageError("nothing to change was given", hint="banger vm set --help")
         check_shape(spec)
+        if not params.overcommit:
+            grown = spec.disk_mib - vm.spec.disk_mib + spec.overlay_mib - vm.spec.overlay_mib
+            check_disk_room(services, f"'{vm.name}'", grown)
         if labels != vm.labels:
             vm = save_vm(services, vm, labels=labels)
         if spec != vm.spec:

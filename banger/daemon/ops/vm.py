@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from banger.config.paths import make_private
-from banger.daemon.choices import Choice, VmChoices, check_room, choose
+from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
 from banger.daemon.lifecycle import (
@@ -30,6 +30,7 @@ from banger.daemon.ops.detail import (
     ports_of,
     unhealthy_of,
 )
+from banger.daemon.room import check_room
 from banger.daemon.starts import open_handles, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import BangerError, GuestError, HostError
