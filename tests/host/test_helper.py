@@ -76,13 +76,12 @@ class ByProcess(Seam):
     def __init__(self, where: Namespace) -> None:
         super().__init__(where)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = where.start(sys.executable, "-c", _IN_PROCESS, **pipes)
+        self._process: Any = where.start(sys.executable, "-c", _IN_PROCESS, **pipes)
 
     def call(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         from banger.errors import error_from_problem
 
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps([operation, body]) + "\n")  # type: ignore[arg-type]
+        self._process.stdin.write(json.dumps([operation, body]) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         if "problem" in answer:
