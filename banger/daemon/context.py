@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import json
 import secrets
 import threading
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from banger.errors import CancelledError, NotFoundError
+from banger.host.caller import current_op as current_op
 
 if TYPE_CHECKING:
-    from banger.daemon.ops.vm import VmDetail
+    from banger.daemon.ops.detail import VmDetail
     from banger.daemon.publish import StagedPull
     from banger.daemon.pulls import Catalogue
     from banger.daemon.services import Services
@@ -40,9 +40,6 @@ _INTERRUPTED = {
 }
 #: Progress events kept per operation, for a follower that comes late.
 _EVENTS = 1000
-
-#: The operation the current thread or task works for; the log puts it on every line.
-current_op: contextvars.ContextVar[str] = contextvars.ContextVar("op_id", default="-")
 
 
 @dataclass(slots=True)
@@ -184,7 +181,7 @@ class OperationContext:
 
     def detail(self, vm: Vm) -> VmDetail:
         """Return what is true of a VM now: its VMM's process, its published ports, what it holds."""
-        from banger.daemon.ops.vm import detail
+        from banger.daemon.ops.detail import detail
 
         return detail(self, vm)
 
@@ -201,7 +198,7 @@ class OperationContext:
 
     def check_runs(self, vm: Vm) -> None:
         """Raise ConflictError unless the VM runs and goes on."""
-        from banger.daemon.ops.vm import check_runs
+        from banger.daemon.ops.detail import check_runs
 
         check_runs(self.services, vm)
 
