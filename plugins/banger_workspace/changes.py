@@ -49,6 +49,9 @@ def find_changes(repository: Repository, *, include_untracked: bool) -> Changes:
                     added.append(path)
             else:
                 deleted.append(path)
+    for path in _unwatched(repository.git):
+        if _exists(repository.top, path):
+            sent[path] = None
     converted = [path for path in _converted(repository) if path not in sent]
     for link in repository.links:
         sent.update(dict.fromkeys(_submodule_files(repository, link)))
@@ -74,6 +77,12 @@ def _status(git: Git, include_untracked: bool) -> list[bytes]:
 def _path(entry: bytes) -> bytes:
     blanks = {b"1": 8, b"u": 10}.get(entry[:1], 1)
     return entry.split(b" ", blanks)[-1]
+
+
+def _unwatched(git: Git) -> list[bytes]:
+    """Return files that git was told not to look at: assume-unchanged (a small letter), or skip-worktree (S)."""
+    entries = git.fields("ls-files", "-v", "-z")
+    return [entry[2:] for entry in entries if entry[:1].islower() or entry[:1] == b"S"]
 
 
 def _exists(top: str, path: bytes) -> bool:
