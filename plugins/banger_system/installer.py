@@ -202,7 +202,7 @@ def _restoring(files: dict[Path, str], layout: Layout, commands: Commands) -> It
             check=False,
         )
         if not was_there:
-            _remove(layout.runtime)
+            _remove_runtime(layout)
         raise
     shutil.rmtree(layout.code / ".old", ignore_errors=True)
 
@@ -235,7 +235,8 @@ def uninstall(layout: Layout, commands: Commands, *, force: bool, purge: bool) -
                 systemctl(commands, "disable", "--now", "--quiet", name, check=False)
                 systemctl(commands, "kill", "--signal=SIGKILL", name, check=False)  # what it left running
     paths = [layout.unit(DAEMON_UNIT), layout.unit(HELPER_UNIT), layout.tmpfiles, layout.install, layout.code]
-    removed = _remove((*paths, *layout.runtime, *(layout.state if purge else ())))
+    removed = _remove((*paths, *(layout.state if purge else ())))
+    _remove_runtime(layout)
     with contextlib.suppress(OSError):
         layout.install.parent.rmdir()
     if removed and commands.find("systemctl") is not None:
@@ -253,6 +254,14 @@ def _end_vms(layout: Layout) -> None:
             if vm["state"] in ("running", "paused"):
                 with contextlib.suppress(BangerError):
                     client.peek("vm.kill", 60.0, {"vm": vm["name"]})
+
+
+def _remove_runtime(layout: Layout) -> None:
+    """Remove the sockets; their directories too, where nobody else has anything in them."""
+    for folder in layout.runtime:
+        _remove(tuple(folder.glob("*.sock")))
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _remove(paths: tuple[Path, ...]) -> list[Path]:
