@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import sys
 import textwrap
@@ -196,6 +197,38 @@ def _fields(model: Any) -> str:
     return ", ".join(fields) or "none"
 
 
+def helper_page() -> str:
+    """Return every operation of the root helper with its fields, from the docstrings of banger/helper/requests.py."""
+    from dataclasses import fields
+
+    from banger.helper import names
+    from banger.helper.requests import REQUESTS
+
+    parts = [
+        (ROOT / "tools/root-helper.md").read_text(encoding="utf-8").replace("<!-- note -->\n", NOTE).rstrip(),
+        "",
+        "| name | pattern |",
+        "|---|---|",
+        *(
+            f"| {what} | `{pattern.replace('|', chr(92) + '|')}` |"
+            for what, pattern in (
+                ("bridge", names.BRIDGE),
+                ("tap of a VM", names.VM_TAP),
+                ("tap of the pool", names.POOL_TAP),
+                ("mark", names.MARK),
+            )
+        ),
+        "",
+        "## Operations",
+    ]
+    for operation, request in REQUESTS.items():
+        said, _, _ = inspect.cleandoc(request.__doc__ or "").partition(":param")
+        there = ", ".join(f"`{field.name}` ({_type_name(str(field.type))})" for field in fields(request))
+        parts += ["", f"### {operation}", "", _markdown(said.strip()), ""]
+        parts += [f"Fields: {there or 'none'}."]
+    return "\n".join(parts) + "\n"
+
+
 def plan_lines() -> list[str]:
     """Return the plan of a VM with the capabilities that are on by default, as ``vm start --plan`` prints it."""
     from banger.daemon.services import fill_registries
@@ -231,6 +264,7 @@ PAGES = {
     "docs/reference/cli.md": cli_page,
     "docs/reference/configuration.md": configuration_page,
     "docs/reference/daemon-api.md": api_page,
+    "docs/reference/root-helper.md": helper_page,
     "docs/explanation/start-pipeline.md": pipeline_page,
 }
 

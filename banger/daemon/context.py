@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import json
 import secrets
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from banger.errors import CancelledError, NotFoundError
+from banger.host.caller import current_op as current_op
 
 if TYPE_CHECKING:
     from banger.daemon.ops.vm import VmDetail
@@ -40,9 +40,6 @@ _INTERRUPTED = {
 }
 #: Progress events kept per operation, for a follower that comes late.
 _EVENTS = 1000
-
-#: The operation the current thread or task works for; the log puts it on every line.
-current_op: contextvars.ContextVar[str] = contextvars.ContextVar("op_id", default="-")
 
 
 @dataclass(slots=True)

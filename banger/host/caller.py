@@ -33,6 +33,9 @@ class Login:
     secret: str = field(repr=False)
 
 
+#: The operation the current thread or task works for; on every line of the log, and on calls to the root helper.
+current_op: ContextVar[str] = ContextVar("op_id", default="-")
+
 #: What the caller of the current operation sent; None: nobody called.
 _sent: ContextVar[Mapping[str, str] | None] = ContextVar("caller", default=None)
 
