@@ -140,12 +140,13 @@ class Client:
 
     def _wait_service(self, seconds: float) -> socket.socket:
         """Return a connection to a daemon that somebody else starts, and perhaps just starts again."""
-        path, deadline = str(self.paths.daemon_socket), time.monotonic() + seconds
+        path, began = str(self.paths.daemon_socket), time.monotonic()
         while True:
             try:
                 return _open(path)
             except OSError as error:
-                if time.monotonic() < deadline:
+                waited = time.monotonic() - began
+                if waited < seconds or (0 < seconds and waited < START_TIMEOUT and self._is_held()):
                     time.sleep(0.02)
                     continue
                 hint = "sudo systemctl start bangerd; what happened: journalctl -u bangerd"

@@ -6,6 +6,7 @@ from banger.api import BangerError, CheckResult, CheckStatus, Commands, find_ins
 from banger_system.guard import find_writable
 from banger_system.layout import DAEMON_UNIT, HELPER_UNIT, Layout
 from banger_system.service import find_unit
+from banger_system.tools import find_stale
 
 _AGAIN = 'sudo "$(command -v banger)" system install --owner'
 _NONE = CheckResult(CheckStatus.PASS, "user mode: no service is installed, and none is needed")
@@ -43,4 +44,9 @@ def check_services(commands: Commands, layout: Layout | None = None) -> CheckRes
             return CheckResult(
                 CheckStatus.FAIL, detail, f"journalctl -u {name}; sudo systemctl restart {name}"
             )
+    if stale := find_stale(layout.code / "bin", commands):
+        detail = (
+            f"the daemon's copy of the host's {' and '.join(stale)} is not of now, which builds of images run"
+        )
+        return CheckResult(CheckStatus.WARN, detail, f"{_AGAIN} {found.owner}")
     return CheckResult(CheckStatus.PASS, f"both run, for {found.owner}, banger {found.version}")

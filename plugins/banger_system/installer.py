@@ -17,8 +17,11 @@ from banger_system.environment import daemon_files, find_python, helper_files, m
 from banger_system.guard import find_writable
 from banger_system.layout import DAEMON_UNIT, HELPER_UNIT, Layout
 from banger_system.service import ask_daemon, check_systemd, systemctl, wait_answers
+from banger_system.tools import make_tools
 from banger_system.units import Owner, daemon_unit, helper_unit, tmpfiles
 
+#: What the code is made of.
+_PARTS = ("helper", "daemon", "bin")
 #: Called with what is being done.
 Tell = Callable[[str], None]
 #: Seconds for systemd-tmpfiles.
@@ -37,6 +40,7 @@ def install(owner: Owner, layout: Layout, commands: Commands, tell: Tell) -> dic
         tell("copying banger to where only root writes")
         make_environment(staged / "helper", python, helper_files(), commands)
         make_environment(staged / "daemon", python, daemon_files(), commands)
+        make_tools(staged / "bin", commands)
         check_code(layout, (staged,))
         files = _files(owner, layout)
         tell("starting the services")
@@ -158,7 +162,7 @@ def _swap(staged: Path, code: Path) -> None:
     old = code / ".old"
     shutil.rmtree(old, ignore_errors=True)
     old.mkdir()
-    for name in ("helper", "daemon"):
+    for name in _PARTS:
         with contextlib.suppress(FileNotFoundError):
             (code / name).rename(old / name)
         (staged / name).rename(code / name)
@@ -168,7 +172,7 @@ def _swap_back(code: Path) -> None:
     old = code / ".old"
     if not old.exists():  # it did not come to that
         return
-    for name in ("helper", "daemon"):
+    for name in _PARTS:
         shutil.rmtree(code / name, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             (old / name).rename(code / name)

@@ -9,7 +9,7 @@ from banger.api import INSTALL, SYSTEM_CACHE, SYSTEM_CONFIG, SYSTEM_SOCKET, SYST
 
 #: Where the code is: only root writes to it, or to anything above it.
 CODE = Path("/usr/local/lib/banger")
-HELPER, DAEMON = CODE / "helper", CODE / "daemon"
+HELPER, DAEMON, TOOLS = CODE / "helper", CODE / "daemon", CODE / "bin"
 HELPER_UNIT, DAEMON_UNIT = "bangerd-root.service", "bangerd.service"
 #: Where the helper listens: a directory of root's, which the owner cannot put anything into.
 HELPER_SOCKET = Path("/run/bangerd-root/helper.sock")

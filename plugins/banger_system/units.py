@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from banger.api import UsageError
-from banger_system.layout import DAEMON, DAEMON_UNIT, HELPER, HELPER_SOCKET, HELPER_UNIT
+from banger_system.layout import DAEMON, DAEMON_UNIT, HELPER, HELPER_SOCKET, HELPER_UNIT, TOOLS
 
 _MARK = "# Written by `banger system install`; `banger system uninstall` removes it.\n"
 
@@ -76,9 +76,10 @@ WantedBy=multi-user.target
 
 #: It is started as root, within all of these bounds, and gives that up at once: with User= alone, systemd before 255
 #: takes from every line that needs a filter of system calls that NoNewPrivileges= is meant, and newuidmap, which builds
-#: of images need, would be no more than any program. RestrictSUIDSGID=, ProtectKernelLogs= and ProtectKernelTunables=
-#: are not here for the same builds: they unpack programs that are set-uid, and mount a /proc of their own, which the
-#: kernel allows only where nothing in the old one is covered. TCG translates: no MemoryDenyWriteExecute=.
+#: of images need, would be no more than any program (banger_system.tools has what that is here). RestrictSUIDSGID=,
+#: ProtectKernelLogs= and ProtectKernelTunables= are not here for the same builds: they unpack programs that are set-uid,
+#: and mount a /proc of their own, which the kernel allows only where nothing in the old one is covered. TCG translates:
+#: no MemoryDenyWriteExecute=.
 _DAEMON = """\
 [Unit]
 Description=banger: microVMs of {owner}
@@ -92,6 +93,7 @@ StartLimitBurst=30
 Type=exec
 User={owner}
 Group={gid}
+Environment=PATH={tools}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 Environment=BANGER_MODE=system LANG=C.UTF-8 HOME={home} USER={owner} LOGNAME={owner}
 WorkingDirectory=/
 ExecStart=!{setpriv} --reuid {uid} --regid {gid} --groups {groups} --inh-caps -all \\
@@ -193,6 +195,7 @@ def daemon_unit(owner: Owner) -> str:
         home=owner.home,
         groups=",".join(map(str, owner.groups)),
         daemon=DAEMON,
+        tools=TOOLS,
         helper_unit=HELPER_UNIT,
         setpriv=_SETPRIV,
     )
