@@ -146,7 +146,7 @@ class Client:
                 return _open(path)
             except OSError as error:
                 waited = time.monotonic() - began
-                if waited < seconds or (0 < seconds and waited < START_TIMEOUT and self._is_held()):
+                if waited < seconds or (seconds > 0 and waited < START_TIMEOUT and self._is_held()):
                     time.sleep(0.02)
                     continue
                 hint = "sudo systemctl start bangerd; what happened: journalctl -u bangerd"

@@ -15,13 +15,15 @@ import banger
 def fingerprint(config: tuple[os.PathLike[str], ...], *, is_system: bool = False) -> str:
     """Return what a daemon must share with its client, as readable text.
 
-    Version, interpreter, every entry point of the group ``banger`` with its distribution's version, the modification
-    times of the configuration files and, in an editable install, of the newest source file. In system mode only the
-    files': the daemon has an environment of its own there, which root replaces.
+    Version, environment and Python (by whichever of its names it was called), every entry point of the group
+    ``banger`` with its distribution's version, the modification times of the configuration files and, in an editable
+    install, of the newest source file. In system mode only the files': the daemon has an environment of its own there,
+    which root replaces.
     """
     if is_system:
         return "\n".join(f"{os.fspath(file)} {_mtime(file)}" for file in config)
-    parts = [f"banger {banger.__version__}", sys.executable, *sorted(entry_points("banger"))]
+    python = f"{sys.prefix} {sys.implementation.cache_tag}"
+    parts = [f"banger {banger.__version__}", python, *sorted(entry_points("banger"))]
     parts += [f"{os.fspath(file)} {_mtime(file)}" for file in config]
     parts += [f"environment {name}={os.environ[name]}" for name in _VARIABLES if name in os.environ]
     source = _newest_source()

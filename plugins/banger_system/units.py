@@ -77,9 +77,9 @@ WantedBy=multi-user.target
 #: It is started as root, within all of these bounds, and gives that up at once: with User= alone, systemd before 255
 #: takes from every line that needs a filter of system calls that NoNewPrivileges= is meant, and newuidmap, which builds
 #: of images need, would be no more than any program (banger_system.tools has what that is here). RestrictSUIDSGID=,
-#: ProtectKernelLogs= and ProtectKernelTunables= are not here for the same builds: they unpack programs that are set-uid,
-#: and mount a /proc of their own, which the kernel allows only where nothing in the old one is covered. TCG translates:
-#: no MemoryDenyWriteExecute=.
+#: ProtectKernelLogs= and ProtectKernelTunables= are not here for the same builds: they unpack programs that are
+#: set-uid, and mount a /proc of their own, which the kernel allows only where nothing in the old one is covered. TCG
+#: translates: no MemoryDenyWriteExecute=.
 _DAEMON = """\
 [Unit]
 Description=banger: microVMs of {owner}
