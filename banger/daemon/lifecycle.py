@@ -85,7 +85,8 @@ def reserve(op: OperationContext, choice: Choice, name: str | None) -> Vm:
         assign = services.registries.networks.resolve(vm.spec.network).assign
         if assign is not None:
             taken = frozenset(other.address for other in others if other.address)
-            vm = vm.model_copy(update={"address": assign(vm, taken)})
+            settings = services.settings_of_network(vm.spec.network)
+            vm = vm.model_copy(update={"address": assign(vm, taken, settings)})
         services.database.add_vm(vm)
     services.plugins.emit("vm_created", vm, log_event)
     return vm
