@@ -28,6 +28,7 @@ def banger_register_operations() -> list[Operation]:
         console,
         doctor,
         health,
+        logs,
         operations,
         power,
         self,
@@ -38,7 +39,7 @@ def banger_register_operations() -> list[Operation]:
         vm,
     )
 
-    families = (vm, power, shape, health, stream, console, ssh, store, config, operations, doctor, self)
+    families = (vm, logs, power, shape, health, stream, console, ssh, store, config, operations, doctor, self)
     return [operation for family in families for operation in family.OPERATIONS]
 
 

@@ -20,17 +20,26 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "
 _KEPT_PREFIXES = ("BANGER_", "XDG_")
 #: What says where Python looks for packages: a daemon that finds other plugins than its clients would restart for ever.
 _PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONUSERBASE")
+#: Seconds after which somebody who waits is told why, and how many times as long a daemon that lives may take.
+_SAY_SECONDS, _BUSY = 5.0, 3
 #: Proxies as everybody spells them: pulls need them.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def start_daemon(paths: Paths, timeout: float) -> socket.socket:
-    """Start the daemon and return a connection to it; DaemonError with what it said when it does not come up."""
+    """Start the daemon and return a connection to it; DaemonError with what it said when it does not come up.
+
+    :param timeout: seconds; ours, once it has the state directory for itself, gets three times as long.
+    """
     errors = paths.state / "bangerd.err"
     pid = _spawn(errors)
-    deadline = time.monotonic() + timeout
-    ended = False
-    while time.monotonic() < deadline:
+    began, ended, waiting = time.monotonic(), False, _SAY_SECONDS
+    while (passed := time.monotonic() - began) < timeout or (
+        passed < _BUSY * timeout and daemon_pid(paths) == pid
+    ):
+        if passed >= waiting and sys.stderr.isatty():
+            waiting = 2 * timeout * _BUSY
+            print("the daemon is starting; this host is busy", file=sys.stderr)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.connect(str(paths.daemon_socket))
@@ -40,14 +49,16 @@ def start_daemon(paths: Paths, timeout: float) -> socket.socket:
         if ended:
             raise _failed(errors)
         ended = os.waitpid(pid, os.WNOHANG)[0] == pid
-        time.sleep(0.005)
+        time.sleep(0.005 if passed < 1 else 0.05)
     other = daemon_pid(paths)
     if other not in (None, pid):
         raise DaemonError(
             f"the daemon (process {other}) does not answer",
             hint="end it: banger daemon stop --force (VMs go on)",
         )
-    raise DaemonError(f"the daemon did not answer within {timeout:.0f} s", hint=f"its log: {paths.log}")
+    raise DaemonError(
+        f"the daemon did not answer within {_BUSY * timeout:.0f} s", hint=f"its log: {paths.log}"
+    )
 
 
 def _environment() -> dict[str, str]:

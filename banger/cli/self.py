@@ -104,6 +104,7 @@ def _end_daemon(client: Client, *, force: bool) -> bool:
 def daemon_logs(lines: int, op: str | None, as_json: bool) -> None:
     """Print the end of the daemon's log; every line carries its operation's id."""
     from banger.config.paths import find_paths
+    from banger.model.log_entry import parse_entries
 
     path = find_paths().log
     try:
@@ -112,27 +113,17 @@ def daemon_logs(lines: int, op: str | None, as_json: bool) -> None:
         raise NotFoundError(
             f"there is no log at {path} yet", hint="the daemon writes it, and banger vm list starts that"
         ) from None
-    end = (_of_operation(text, op) if op else text.splitlines())[-lines:] if lines else []
-    if op and not end:
+    every = parse_entries(text.splitlines())
+    entries = [entry for entry in every if op is None or entry.op == op][-lines:] if lines else []
+    if op and not entries:
         raise NotFoundError(f"the log at {path} knows no {op[:80]}", hint="banger daemon logs")
     if as_json:
-        print_json({"file": str(path), "lines": end})
+        print_json({"file": str(path), "lines": [entry.to_dict() for entry in entries]})
         return
+    end = [line for entry in entries for line in entry.lines()]
     if sys.stdout.isatty():  # a log quotes whom it speaks of, guests too
         end = [clean(line.expandtabs()) for line in end]
     click.echo("\n".join(end))
-
-
-def _of_operation(text: str, op: str) -> list[str]:
-    """Return an operation's lines with those that belong to them: a traceback's have no id of their own."""
-    found, ours = [], False
-    for line in text.splitlines():
-        words = line.split(" ", 4)
-        if len(words) == 5 and words[0][:4].isdigit():  # date, time, level, operation, the rest
-            ours = words[3] == op
-        if ours:
-            found.append(line)
-    return found
 
 
 @click.command()

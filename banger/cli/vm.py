@@ -95,7 +95,7 @@ def list_command(as_json: bool, quiet: bool, _every: bool, filters: tuple[str, .
     fits = make_filter(filters)
     answer = Client().call("vm.list")
     vms, statuses = list(filter(fits, answer["vms"])), answer["statuses"]
-    ports, labels = answer.get("ports", {}), answer.get("labels", {})
+    ports, labels, unhealthy = (answer.get(key, {}) for key in ("ports", "labels", "unhealthy"))
     if as_json:
         print_json(
             [
@@ -104,6 +104,7 @@ def list_command(as_json: bool, quiet: bool, _every: bool, filters: tuple[str, .
                     "status": statuses.get(vm["id"]),
                     "ports": ports.get(vm["id"], []),
                     "labels": labels.get(vm["id"], {}),
+                    "unhealthy": unhealthy.get(vm["id"]),
                 }
                 for vm in vms
             ]
@@ -114,6 +115,7 @@ def list_command(as_json: bool, quiet: bool, _every: bool, filters: tuple[str, .
     elif not vms:
         say("no VM is like that; all: banger vm list" if answer["vms"] else "no VMs; make one: banger vm run")
     else:
+        states = {**dict.fromkeys(unhealthy, "unhealthy"), **statuses}
         more = sorted({name for vm in vms for name in labels.get(vm["id"], {}) if name not in vm["labels"]})
         labelled = ["LABELS"] if any(vm["labels"] for vm in vms) else []
         headings = ("ID", "NAME", "STATE", "IMAGE", "ADDRESS", "PORTS", "VCPU", "MEM", "DISK", "CREATED")
@@ -121,7 +123,7 @@ def list_command(as_json: bool, quiet: bool, _every: bool, filters: tuple[str, .
             (*headings, *labelled, *(name.upper() for name in more)),
             (
                 (
-                    *_row(vm, statuses.get(vm["id"]), ports.get(vm["id"], [])),
+                    *_row(vm, states.get(vm["id"]), ports.get(vm["id"], [])),
                     *(",".join(starmap("{}={}".format, vm["labels"].items())) or "-" for _ in labelled),
                     *(labels.get(vm["id"], {}).get(name, "-") for name in more),
                 )
@@ -129,6 +131,8 @@ def list_command(as_json: bool, quiet: bool, _every: bool, filters: tuple[str, .
             ),
         )
         for vm in vms:
+            if vm["id"] in unhealthy:
+                say(f"note: {vm['name']} is unhealthy, {unhealthy[vm['id']]}: banger vm health {vm['name']}")
             if changes := describe_changes(vm, ports.get(vm["id"], [])):
                 say(f"note: {vm['name']} has {changes} at its next start: banger vm restart {vm['name']}")
 
@@ -152,6 +156,7 @@ def describe_changes(vm: dict[str, Any], ports: list[dict[str, Any]]) -> str:
         "memory_mib": f"{then['memory_mib']} MiB",
         "disk_mib": f"{format_mib(then['disk_mib'])} work disk",
         "overlay_mib": f"{format_mib(then['overlay_mib'])} root disk",
+        "network": f"network {then['network']}",
         "capabilities": f"capabilities {', '.join(then['capabilities']) or 'none'}",
         "publish": f"published {_wanted_ports(then)}" if then["publish"] else "no published port",
     }
@@ -205,6 +210,7 @@ def show(vm: str, as_json: bool) -> None:
                 if detail["status"] in (None, "running")
                 else f"{record['state']}, {detail['status']}",
             ),
+            ("unhealthy", detail.get("unhealthy") or ""),
             ("last error", record["last_error"] or ""),
             ("image", f"{record['image_name']} ({record['image'][:19]})"),
             ("kernel", f"{record['kernel_name']} ({record['kernel'][:19]})"),

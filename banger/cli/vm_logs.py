@@ -15,6 +15,7 @@ import click
 
 from banger.cli.client import Client
 from banger.errors import UsageError
+from banger.model.log_entry import LogEntry, parse_entries
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 #: What the agent's lines on the console begin with.
@@ -34,19 +35,15 @@ _LOOK = 0.2
     show_default=True,
     help="whose words",
 )
-@click.option("--since", metavar="WHEN", help="of the daemon: 10m, 2h, 3d, or a time like 2026-11-21T08:00")
+@click.option("--since", metavar="WHEN", help="what came after: 10m, 2h, 3d, or a time like 2026-11-21T08:00")
 def logs(vm: str, follow: bool, lines: int | None, source: str, since: str | None) -> None:
     """Print a VM's console: kernel and init messages; or what else there is to read of it.
 
     agent: what its agent says on the console. vmm: what the process that runs it printed. daemon: the lines of the
-    daemon's log that are about it, which alone have a time.
+    daemon's log that are about it. Only those have times; of the others --since shows a few seconds more.
     """
-    begin = _moment(since) if since is not None else ""
-    if since is not None and source != "daemon":
-        raise UsageError(
-            f"the {source} writes no times", hint=f"banger vm logs --source daemon --since {since} {vm}"
-        )
-    pieces = _daemon_pieces(vm, begin) if source == "daemon" else _pieces(vm, source)
+    begin = _moment(since) if since is not None else None
+    pieces = _daemon_pieces(vm, begin) if source == "daemon" else _pieces(vm, source, begin)
     with contextlib.suppress(KeyboardInterrupt):
         text = next(pieces)
         if lines is not None:
@@ -57,14 +54,16 @@ def logs(vm: str, follow: bool, lines: int | None, source: str, since: str | Non
             time.sleep(_LOOK)
 
 
-def _pieces(vm: str, source: str) -> Iterator[str]:
+def _pieces(vm: str, source: str, begin: datetime | None) -> Iterator[str]:
     """Yield what there is, then what comes, until the VM is down."""
     client, where = Client(), "vmm" if source == "vmm" else "console"
     offset, first, rest = 0, True, ""
+    since = {"since": max(0.0, begin.timestamp())} if begin is not None else {}
     while True:
         text = ""
         while True:
-            answer = client.call("vm.logs", {"vm": vm, "offset": offset, "source": where})
+            answer = client.call("vm.logs", {"vm": vm, "offset": offset, "source": where, **since})
+            since = {}
             offset, text = int(answer["next"]), text + str(answer["text"])
             if offset >= answer["size"]:
                 break
@@ -78,7 +77,7 @@ def _pieces(vm: str, source: str) -> Iterator[str]:
         first = False
 
 
-def _daemon_pieces(vm: str, begin: str) -> Iterator[str]:
+def _daemon_pieces(vm: str, begin: datetime | None) -> Iterator[str]:
     """Yield the daemon's lines about a VM, then those that come."""
     from banger.config.paths import find_paths
 
@@ -96,35 +95,28 @@ def _daemon_pieces(vm: str, begin: str) -> Iterator[str]:
 
 
 class About:
-    """Which lines of the daemon's log are about a VM: those that name it, and all of the operations of those.
+    """Which entries of the daemon's log are about a VM: those that name it, and all of the operations of those.
 
-    :param begin: a time as the log writes it, before which nothing is chosen.
+    :param begin: before then nothing is chosen.
     """
 
-    def __init__(self, name: str, vm_id: str, begin: str = "") -> None:
+    def __init__(self, name: str, vm_id: str, begin: datetime | None = None) -> None:
         self._begin = begin
         self._names = re.compile(rf"(?<![\w.-])(?:{re.escape(name)}|{vm_id})(?![\w-])")
         self._operations: set[str] = set()
-        self._ours = False
 
     def choose(self, lines: list[str]) -> list[str]:
-        """Return the lines about the VM, with those of tracebacks; earlier lines decide about later ones too."""
-        split = [line.split(" ", 4) for line in lines]
-        for words in split:
-            if _is_entry(words) and words[3] != "-" and self._names.search(words[4]):
-                self._operations.add(words[3])
-        chosen = []
-        for line, words in zip(lines, split, strict=True):
-            if _is_entry(words):
-                about = words[3] in self._operations or self._names.search(words[4]) is not None
-                self._ours = about and line >= self._begin
-            if self._ours:
-                chosen.append(line)
-        return chosen
+        """Return the entries about the VM as lines for people; earlier ones decide about later ones too."""
+        entries = [entry for entry in parse_entries(lines) if entry.time]
+        for entry in entries:
+            if entry.op != "-" and self._names.search(entry.message):
+                self._operations.add(entry.op)
+        return [line for entry in entries if self._is_about(entry) for line in entry.lines()]
 
-
-def _is_entry(words: list[str]) -> bool:
-    return len(words) == 5 and words[0][:4].isdigit()  # date, time, level, operation, the rest
+    def _is_about(self, entry: LogEntry) -> bool:
+        if self._begin is not None and entry.moment < self._begin:
+            return False
+        return entry.op in self._operations or self._names.search(entry.message) is not None
 
 
 def _read(path: Path, offset: int) -> str:
@@ -136,18 +128,17 @@ def _read(path: Path, offset: int) -> str:
         return ""
 
 
-def _moment(text: str) -> str:
-    """Return a time as the daemon's log writes it, in local time. :raises UsageError: it is none."""
+def _moment(text: str) -> datetime:
+    """Return a time. :raises UsageError: it is none."""
     ago = re.fullmatch(r"(\d{1,6})([smhd])", text)
     try:
         unit: dict[str, Any] = {_UNITS[ago[2]]: int(ago[1])} if ago else {}
         now = datetime.now().astimezone()
-        moment = now - timedelta(**unit) if ago else datetime.fromisoformat(text).astimezone()
+        return now - timedelta(**unit) if ago else datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError) as error:
         raise UsageError(
             f"--since {text[:40]!r} is no time", hint="10m, 2h, 3d, or 2026-11-21T08:00"
         ) from error
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
 #: Terminal control sequences, whole: CSI, OSC and the two-character ones.

@@ -144,16 +144,18 @@ def resume(meant: Meant, as_json: bool) -> int:
 @click.option("--memory", help="like 2G or 512M")
 @click.option("--disk-size", help="work disk, /root; it only grows")
 @click.option("--overlay-size", help="root disk; it only grows")
+@click.option("--net", "network", help="another network mode, with an address of its own")
 @click.option("--publish", "-p", multiple=True, metavar="[HOST:]GUEST", help="make a guest's port reachable")
 @click.option("--unpublish", multiple=True, type=int, metavar="GUEST", help="no longer")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="a note to find it again by; at once")
 @click.option("--unlabel", multiple=True, metavar="KEY", help="no longer")
 @click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on")
 @click.option("--without", multiple=True, metavar="NAME", help="turn a capability off")
+@click.option("--overcommit", is_flag=True, help="although the host's disk has no room for that")
 @lifetime_options
 @json_option
 def set_command(meant: Meant, as_json: bool, **choices: Any) -> int:
-    """Change VMs: sizes, ports, labels, capabilities; what a running one cannot take up waits for its next start.
+    """Change VMs: sizes, network, ports, labels, capabilities; a running one has the rest from its next start.
 
     \b
       banger vm set web --memory 2G --publish 8080

@@ -65,7 +65,7 @@ def size_options(command: F) -> F:
             metavar="NAME",
             help="lend it credentials (banger auth list); none: nothing",
         ),
-        click.option("--overcommit", is_flag=True, help="although the host has not enough memory now"),
+        click.option("--overcommit", is_flag=True, help="although the host lacks the memory or disk now"),
         click.option("--no-auto-ports", is_flag=True, help="what the guest opens stays closed here"),
         click.option("--nat", is_flag=True, help="a way out into the network, as with --with nat"),
         click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from banger.config.settings import Defaults, load_model
 from banger.config.sizes import (
-    available_memory_mib,
     default_memory_mib,
     default_vcpu,
     host_cpus,
@@ -19,6 +18,7 @@ from banger.config.sizes import (
 from banger.daemon.context import OperationContext
 from banger.daemon.lending import check_lent, choose_auth
 from banger.daemon.pulls import Catalogue
+from banger.daemon.room import check_disk_room, check_room
 from banger.daemon.services import Services
 from banger.errors import BangerError, ConflictError, HostError, NetworkError, UsageError, VmmError
 from banger.model.capability import Capability
@@ -28,7 +28,7 @@ from banger.model.name import check_vm_name, unknown_hint
 from banger.model.network import NetworkMode
 from banger.model.size import format_mib, parse_size
 from banger.model.validation import describe_refusal
-from banger.model.vm import Init, PublishedPort, VmSpec, VmState
+from banger.model.vm import Init, PublishedPort, VmSpec
 from banger.model.vmm import Vmm
 
 #: The least memory that a distribution boots in, and what a work disk and a root disk need, MiB.
@@ -74,9 +74,7 @@ class VmChoices(Sizes):
     auth: tuple[str, ...] = Field(default=(), max_length=64)
     init: Init = "image"
     label: tuple[str, ...] = Field(default=(), max_length=64)
-    overcommit: bool = Field(
-        default=False, description="start it although the host has not enough memory now"
-    )
+    overcommit: bool = Field(default=False, description="although the host has not enough memory or disk now")
     nat: bool = Field(default=False, description="a way out: the capability nat, or a network that has one")
 
 
@@ -109,6 +107,8 @@ def choose(op: OperationContext, wanted: VmChoices) -> Choice:
     check_lent(services, spec.auth)
     if not wanted.overcommit:
         check_room(services, "it", spec.memory_mib)
+        asked = (spec.disk_mib, wanted.disk_size), (spec.overlay_mib, wanted.overlay_size)
+        check_disk_room(services, "it", sum(size for size, named in asked if named is not None))
     catalogue = Catalogue(op)
     image_ref = wanted.image or defaults.image
     catalogue.resolve_image(image_ref)
@@ -189,19 +189,6 @@ def _check_vcpu(vcpu: int) -> None:
     if vcpu > min(255, host_cpus() * 4):
         raise HostError(
             f"{vcpu} vcpu on {host_cpus()} processors would crawl", hint=f"--vcpu {host_cpus()} or fewer"
-        )
-
-
-def check_room(services: Services, name: str, memory_mib: int) -> None:
-    """Raise HostError with the numbers unless the host can give a VM its memory now."""
-    available = available_memory_mib()
-    if memory_mib > available:
-        running = [vm for vm in services.database.vms() if vm.state is VmState.RUNNING]
-        promised = sum(vm.present_spec.memory_mib for vm in running)
-        raise HostError(
-            f"{name} wants {memory_mib} MiB of memory, and this host has {available} MiB left of "
-            f"{host_memory_mib()} MiB; VMs that run may take {promised} MiB",
-            hint="choose less with --memory, stop some (banger vm stats), or insist: --overcommit",
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from banger.daemon.services import Services
 from banger.model.vm import VmState
+from banger.start.console_times import note_size, shift_sizes
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 LIMIT, KEEP = 16 * 1024 * 1024, 1024 * 1024
 #: Seconds between two looks, while VMs are up and while none is.
 INTERVAL, IDLE_INTERVAL = 5.0, 20.0
+#: What stands in the place of what was cut.
+_CUT = b"[earlier output was cut]\n"
 #: When a guest may be writing: also before it ever answered, and while it is told to end.
 _WRITING = (VmState.STARTING, VmState.RUNNING, VmState.STOPPING)
 
@@ -34,10 +37,13 @@ async def bound_consoles(services: Services) -> None:
 
 
 def _bound_all(services: Services) -> bool:
-    """Cut the consoles of VMs that are up; tell whether there are any."""
+    """Cut the consoles of VMs that are up, and note how long they are; tell whether there are any."""
     up = [vm for vm in services.database.vms() if vm.state in _WRITING]
     for vm in up:
-        bound_console(services.paths.vms / vm.id / "console.log")
+        folder = services.paths.vms / vm.id
+        bound_console(folder / "console.log")
+        for file in (folder / "console.log", folder / f"{vm.spec.vmm}.log"):
+            note_size(file)
     return bool(up)
 
 
@@ -55,7 +61,8 @@ def bound_console(console: Path, limit: int = LIMIT, keep: int = KEEP) -> bool:
             tail = file.read(keep)
             file.truncate(0)
             file.seek(0)
-            file.write(b"[earlier output was cut]\n" + tail)
+            file.write(_CUT + tail)
+        shift_sizes(console, size - keep - len(_CUT))
     except FileNotFoundError:  # a start that has not come that far
         return False
     except OSError as error:

@@ -19,7 +19,7 @@ from banger.errors import CancelledError, NotFoundError
 from banger.host.caller import current_op as current_op
 
 if TYPE_CHECKING:
-    from banger.daemon.ops.vm import VmDetail
+    from banger.daemon.ops.detail import VmDetail
     from banger.daemon.publish import StagedPull
     from banger.daemon.pulls import Catalogue
     from banger.daemon.services import Services
@@ -181,7 +181,7 @@ class OperationContext:
 
     def detail(self, vm: Vm) -> VmDetail:
         """Return what is true of a VM now: its VMM's process, its published ports, what it holds."""
-        from banger.daemon.ops.vm import detail
+        from banger.daemon.ops.detail import detail
 
         return detail(self, vm)
 
@@ -198,7 +198,7 @@ class OperationContext:
 
     def check_runs(self, vm: Vm) -> None:
         """Raise ConflictError unless the VM runs and goes on."""
-        from banger.daemon.ops.vm import check_runs
+        from banger.daemon.ops.detail import check_runs
 
         check_runs(self.services, vm)
 

@@ -6,9 +6,11 @@ import asyncio
 import concurrent.futures
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
+from banger.daemon.complaints import Complaints
 from banger.errors import GuestError
 from banger.guest import wire
 from banger.guest.channel import AgentInfo, GuestChannel, GuestRefusal, GuestStream, SessionEnded
@@ -23,11 +25,14 @@ _SAID = 4096
 class Guests:
     """The open channels, by VM id. Lives on the daemon's loop.
 
-    :param statuses: what the VMMs say, for errors to name the cause.
+    :param statuses: what the VMMs say, for errors to name the cause. :param complaints: takes what guests do wrong.
     """
 
-    def __init__(self, statuses: Mapping[str, VmmStatus] | None = None) -> None:
+    def __init__(
+        self, statuses: Mapping[str, VmmStatus] | None = None, complaints: Complaints | None = None
+    ) -> None:
         self._statuses = statuses if statuses is not None else {}
+        self._complaints = complaints if complaints is not None else Complaints()
         self._channels: dict[str, GuestChannel] = {}
         self._opening: dict[str, asyncio.Lock] = {}
 
@@ -36,7 +41,14 @@ class Guests:
         async with self._opening.setdefault(vm_id, asyncio.Lock()):
             channel = self._channels.get(vm_id)
             if channel is None or channel.closed.done():
-                channel = await GuestChannel.connect(socket, timeout=timeout, runs=lambda: self._runs(vm_id))
+                try:
+                    channel = await GuestChannel.connect(
+                        socket, timeout=timeout, runs=lambda: self._runs(vm_id)
+                    )
+                except GuestError as error:
+                    self._blame(vm_id, error)
+                    raise
+                channel.blame = partial(self._blame, vm_id)
                 self._channels[vm_id] = channel
             return channel
 
@@ -70,18 +82,27 @@ class Guests:
         """Ask, and once more on a new channel when the agent had ended the session before it saw the request."""
         try:
             try:
-                return await ask(await self.channel(vm_id, socket, timeout))
+                answer = await ask(await self.channel(vm_id, socket, timeout))
             except SessionEnded:
-                return await ask(await self.channel(vm_id, socket, timeout))
+                answer = await ask(await self.channel(vm_id, socket, timeout))
         except GuestRefusal:
+            self._complaints.behaved(vm_id)
             raise
         except GuestError as error:
+            self._blame(vm_id, error)
             status = self._statuses.get(vm_id)
             if status is not None and not status.runs:
                 raise GuestError(
                     f"{error.message}; the VM is {status.words}", hint=f"{status.remedy} VM"
                 ) from error
             raise
+        self._complaints.behaved(vm_id)
+        return answer
+
+    def _blame(self, vm_id: str, error: GuestError) -> None:
+        """Remember what a guest did; one that is paused cannot do anything."""
+        if self._runs(vm_id):
+            self._complaints.take(vm_id, error)
 
     async def drop(self, vm_id: str) -> None:
         """Close the VM's channel, if there is one."""
@@ -89,6 +110,7 @@ class Guests:
         self._opening.pop(vm_id, None)
         if channel is not None:
             await channel.close()
+        self._complaints.forget(vm_id)
 
     async def close(self) -> None:
         """Close every channel; the guests' non-detached processes get SIGHUP."""

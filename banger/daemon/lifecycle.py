@@ -10,6 +10,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 
+from banger.daemon.address import choose_address, ensure_address
 from banger.daemon.choices import Choice
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
@@ -82,11 +83,7 @@ def reserve(op: OperationContext, choice: Choice, name: str | None) -> Vm:
             kernel_name=choice.kernel.name,
             created_at=datetime.now(UTC),
         )
-        assign = services.registries.networks.resolve(vm.spec.network).assign
-        if assign is not None:
-            taken = frozenset(other.address for other in others if other.address)
-            settings = services.settings_of_network(vm.spec.network)
-            vm = vm.model_copy(update={"address": assign(vm, taken, settings)})
+        vm = vm.model_copy(update={"address": choose_address(services, vm, others)})
         services.database.add_vm(vm)
     services.plugins.emit("vm_created", vm, log_event)
     return vm
@@ -121,6 +118,8 @@ def start_once(op: OperationContext, vm_id: str, *, first: bool = False) -> Vm:
             timings = Start(op, vm, first=first).run()
             timings["total"] = round(time.monotonic() - began, 4)
             vm = _note_started(services, vm, timings)
+            stages = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in timings.items())
+            log.info("%s is started: %s", vm.name, stages)
         except BaseException as error:
             failure, vm = error, _note_failure(services, vm, error)
             if isinstance(error, CancelledError) and not first:
@@ -145,7 +144,8 @@ def _begin_start(services: Services, vm_id: str) -> Vm:
             hint=f"banger vm delete {vm.name}",
         )
     if holds_anything(services, vm):
-        finish_stop(services, vm)
+        vm = finish_stop(services, vm)
+    vm = ensure_address(services, vm)
     return save_vm(services, vm, state=VmState.STARTING, last_error=None, running_spec=None)
 
 

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import logging.handlers
 import os
 import signal
 import socket
@@ -23,7 +22,7 @@ from banger.build import version_line
 from banger.config.fingerprint import fingerprint
 from banger.config.paths import Paths, find_paths, make_directories, make_private
 from banger.config.settings import PluginSettings, Settings, read_settings, salvage_settings
-from banger.daemon.context import current_op
+from banger.daemon.log import set_up_log
 from banger.errors import BangerError, ConfigError, DaemonError, PluginError
 from banger.host.process import close_inherited
 from banger.model.name import unknown_hint
@@ -40,8 +39,6 @@ _LOCK_SECONDS = 60.0
 _FINISH_SECONDS = 30.0
 #: Seconds between two looks at whether the socket is still this daemon's.
 _REPLACED_SECONDS = 60.0
-#: Bytes of the log before it is rotated, and how many old ones are kept.
-_LOG_BYTES, _LOG_COUNT = 5 * 1024 * 1024, 2
 
 
 #: The lock's file, open until the process is gone, its last thread included.
@@ -58,7 +55,7 @@ def main() -> None:
         paths = find_paths()
         make_private(paths.state)
         _held.append(_take_lock(paths))
-        _set_up_log(paths)
+        set_up_log(paths)
         asyncio.run(_serve(paths))
     except BangerError as error:
         print(f"bangerd: {error.message}", file=sys.stderr)
@@ -98,23 +95,6 @@ def _take_lock(paths: Paths) -> IO[str]:
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
-
-
-class _OpIdFilter(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.op_id = current_op.get()
-        return True
-
-
-def _set_up_log(paths: Paths) -> None:
-    handler = logging.handlers.RotatingFileHandler(
-        paths.log, maxBytes=_LOG_BYTES, backupCount=_LOG_COUNT, encoding="utf-8"
-    )
-    os.chmod(paths.log, 0o600)
-    handler.addFilter(_OpIdFilter())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(op_id)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    logging.captureWarnings(True)
 
 
 def answers(path: Path) -> bool:
@@ -216,7 +196,7 @@ def make_services(paths: Paths, settings: Settings, plugins: Plugins, mark: str)
         fingerprint=mark,
         fingerprint_digest=hashlib.sha256(mark.encode()).hexdigest()[:32],
     )
-    services.guests, services.streams = Guests(services.statuses), Streams(services)
+    services.guests, services.streams = Guests(services.statuses, services.complaints), Streams(services)
     services.supervisor = Supervisor(services)
     return services
 

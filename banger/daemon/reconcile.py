@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from banger.daemon.address import after_run
 from banger.daemon.background import in_thread
 from banger.daemon.orphans import find_orphans, remove_orphan, unknown_vms
 from banger.daemon.quiet import release_disks
@@ -48,7 +49,7 @@ def _reconcile_vm(services: Services, vm: Vm) -> None:
             vm = finish_stop(services, vm)
         services.plugins.emit("vm_stopped", vm, log_event)
     elif vm.state in (VmState.STOPPING, VmState.RUNNING):
-        save_vm(services, vm, state=VmState.STOPPED, running_spec=None)
+        save_vm(services, vm, state=VmState.STOPPED, **after_run(vm))
     if cut_off is not None:
         save_vm(services, vm, state=VmState.ERROR, last_error=cut_off)
 

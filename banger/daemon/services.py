@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from banger.config.paths import Paths
 from banger.config.settings import PluginSettings, Settings, repeat_problem
+from banger.daemon.complaints import Complaints
 from banger.daemon.context import OperationTable
 from banger.daemon.declared import check_declared, check_offer, check_schemas
 from banger.daemon.locks import Locks
@@ -186,6 +187,8 @@ class Services:
     seats: set[str] = field(default_factory=set)
     #: VM id -> what its VMM said last, where it says so by itself.
     statuses: dict[str, VmmStatus] = field(default_factory=dict)
+    #: What guests do wrong.
+    complaints: Complaints = field(default_factory=Complaints)
     #: VM id -> the host's and the guest's ports that a plugin relays.
     relays: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
     #: VM id -> what interrupts the start that is under way.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+from banger.daemon.address import after_run
 from banger.daemon.services import Services
 from banger.daemon.starts import open_handles, undo_factory
 from banger.errors import NotFoundError
@@ -19,9 +20,9 @@ def finish_stop(services: Services, vm: Vm) -> Vm:
     """Release everything a VM holds and note it as stopped; the caller holds its lock and emits the event after it."""
     failures = take_down(services, vm)
     if failures:
-        vm = save_vm(services, vm, state=VmState.ERROR, last_error=str(failures[0]), running_spec=None)
+        vm = save_vm(services, vm, state=VmState.ERROR, last_error=str(failures[0]), **after_run(vm))
         raise ExceptionGroup(f"'{vm.name}' is down, but not all it held could be released", failures)
-    return save_vm(services, vm, state=VmState.STOPPED, last_error=None, running_spec=None)
+    return save_vm(services, vm, state=VmState.STOPPED, last_error=None, **after_run(vm))
 
 
 def take_down(services: Services, vm: Vm) -> list[Exception]:

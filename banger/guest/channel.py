@@ -14,7 +14,7 @@ from banger.errors import GuestError
 from banger.guest import wire
 from banger.guest.pulse import watch_pulse
 from banger.guest.stream import GuestRefusal, GuestStream, SessionEnded
-from banger.guest.wire import Frame
+from banger.guest.wire import Frame, GuestFault, GuestSilence
 
 __all__ = ["AgentInfo", "GuestChannel", "GuestRefusal", "GuestStream", "SessionEnded"]
 
@@ -62,6 +62,8 @@ class GuestChannel:
         self._written = self._taken = 0
         self._taken_at = 0.0
         self.info = AgentInfo("", "", "", "")
+        #: Told of what goes wrong, whoever's fault it is.
+        self.blame: Callable[[GuestError], object] = str
         self.closed: asyncio.Future[GuestError] = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -84,7 +86,7 @@ class GuestChannel:
         except TimeoutError:
             if channel:
                 channel._abort()
-            raise GuestError(
+            raise GuestSilence(
                 f"waited {timeout:g} s for {waiting}",
                 hint="the guest may hang in its boot: look at its console log",
             ) from None
@@ -105,7 +107,7 @@ class GuestChannel:
             except OSError as error:
                 raise GuestError(f"the guest's channel broke while it was greeted: {error}") from error
             if not data:
-                raise GuestError("the guest's channel was closed before the agent answered HELLO")
+                raise GuestSilence("the guest's channel was closed before the agent answered HELLO")
             found = finder.feed(data)
         info, version, rest = found
         if version != wire.VERSION:
@@ -162,6 +164,7 @@ class GuestChannel:
         self._streams.clear()
         if not self.closed.done():
             self.closed.set_result(reason)
+            self.blame(reason)
         if not self._ready.done():
             self._ready.set_exception(reason)
             self._ready.exception()
@@ -178,11 +181,12 @@ class GuestChannel:
         stream = self._streams.get(frame.stream)
         if stream is None:
             if frame.stream >= self._next_id:
-                raise GuestError(f"the guest agent spoke on stream {frame.stream}, which was never opened")
+                raise GuestFault(f"the guest agent spoke on stream {frame.stream}, which was never opened")
             return  # closed by us a moment ago
         try:
             stream._take(frame)
         except GuestError as error:
+            self.blame(error)
             stream._abandon(error)
             return
         if frame.type in wire.FINAL:
@@ -212,7 +216,7 @@ class GuestChannel:
             if not waiting or taken != self._taken:
                 self._taken, self._taken_at = taken, now
             elif now - self._taken_at >= _STALL:
-                self._lose(GuestError(f"the guest took nothing from its channel for {_STALL:g} s"))
+                self._lose(GuestSilence(f"the guest took nothing from its channel for {_STALL:g} s"))
         if self.closed.done():
             raise self.closed.result()
 
@@ -253,12 +257,13 @@ class GuestChannel:
         self, op: str, kind: int, timeout: float, fields: dict[str, Any]
     ) -> tuple[GuestStream, Frame]:
         stream = self._start(op, fields)
+        error: GuestError
         try:
             async with asyncio.timeout(timeout):
                 await self._drain()
                 frame = await stream.read_frame()
         except TimeoutError:
-            error = GuestError(
+            error = GuestSilence(
                 f"the guest agent did not answer {op} within {timeout:g} s",
                 hint="the guest is very busy, or its agent was ended: look at its console log, or start it anew",
             )
@@ -270,7 +275,7 @@ class GuestChannel:
         if frame.type == wire.ERROR:
             raise self._refusal(frame)
         if frame.type != kind:
-            error = GuestError(f"the guest agent answered {op} with an unexpected {frame.name} frame")
+            error = GuestFault(f"the guest agent answered {op} with an unexpected {frame.name} frame")
             stream._abandon(error)
             raise error
         return stream, frame

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from banger.errors import GuestError
+from banger.guest.wire import GuestSilence
 
 #: Seconds between two looks at whether the guest said anything.
 INTERVAL = 5.0
@@ -52,7 +53,7 @@ async def watch_pulse(channel: Listener, runs: Callable[[], bool]) -> None:
                 return
         elif silent > LIMIT:
             channel.lose(
-                GuestError(
+                GuestSilence(
                     f"the guest's agent has not answered for {INTERVAL * LIMIT:.0f} s: it ended, or the guest hangs",
                     hint="look at its console: banger vm logs VM; start it anew: banger vm restart VM --timeout 0",
                 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from banger.errors import GuestError
 from banger.guest import wire
-from banger.guest.wire import Frame
+from banger.guest.wire import Frame, GuestFault
 
 if TYPE_CHECKING:
     from banger.guest.channel import GuestChannel
@@ -67,7 +67,7 @@ class GuestStream:
             self._check_credit(frame)
         elif frame.type in (wire.ACCEPT, wire.RESULT):
             if self._accepted:
-                raise GuestError(f"the guest agent accepted {self._op} twice")
+                raise GuestFault(f"the guest agent accepted {self._op} twice")
             self._accepted = True
         self._finished = frame.type in wire.FINAL
         self._queue(frame)
@@ -75,18 +75,18 @@ class GuestStream:
 
     def _check_data(self, frame: Frame) -> None:
         if not self._accepted or frame.flags not in (wire.STDOUT, wire.STDERR) or frame.flags in self._ended:
-            raise GuestError(f"the guest agent sent {frame.name} on a channel of {self._op} that is not open")
+            raise GuestFault(f"the guest agent sent {frame.name} on a channel of {self._op} that is not open")
         if frame.type == wire.EOF:
             self._ended.add(frame.flags)
             return
         self._window_in -= frame.cost
         if self._window_in < 0:
-            raise GuestError(f"the guest agent sent more data on {self._op} than its window allows")
+            raise GuestFault(f"the guest agent sent more data on {self._op} than its window allows")
 
     def _check_credit(self, frame: Frame) -> None:
         self._window_out += frame.credit
         if frame.credit == 0 or self._window_out > wire.WINDOW:
-            raise GuestError(f"the guest agent gave more credit on {self._op} than it was owed")
+            raise GuestFault(f"the guest agent gave more credit on {self._op} than it was owed")
         self._credited.set()
 
     def _queue(self, frame: Frame) -> None:

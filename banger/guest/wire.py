@@ -13,6 +13,15 @@ from typing import Any, NamedTuple
 
 from banger.errors import GuestError
 
+
+class GuestFault(GuestError):
+    """The guest broke the protocol: its agent never does, so something else speaks in its place."""
+
+
+class GuestSilence(GuestError):
+    """The guest does not answer, or does not read: it hangs, is very busy, or its agent was ended."""
+
+
 VERSION = 1
 MAGIC = b"\x00BANGER\x1a\r\n\x93\xc5\x6e\xb1\x27\xd8"
 NONCE_LENGTH = 16
@@ -122,9 +131,9 @@ def decode_json(payload: bytes) -> dict[str, Any]:
     try:
         value = json.loads(payload)
     except (ValueError, RecursionError) as error:
-        raise GuestError("the guest agent sent something that is not JSON") from error
+        raise GuestFault("the guest agent sent something that is not JSON") from error
     if not isinstance(value, dict):
-        raise GuestError("the guest agent sent JSON that is not an object")
+        raise GuestFault("the guest agent sent JSON that is not an object")
     return value
 
 
@@ -165,12 +174,12 @@ def hello(nonce: bytes) -> bytes:
 def check_header(length: int, stream: int, kind: int, reserved: int, allowed: frozenset[int]) -> None:
     """Refuse a header that a well-behaved sender of the ``allowed`` types cannot have written."""
     if length > MAX_PAYLOAD or reserved:
-        raise GuestError("the guest agent sent a frame that breaks the protocol (length or reserved bits)")
+        raise GuestFault("the guest agent sent a frame that breaks the protocol (length or reserved bits)")
     if (stream == 0) != (kind == EVENT) or (stream != 0 and kind not in allowed):
         name = _NAMES.get(kind, str(kind))
-        raise GuestError(f"the guest agent sent an unexpected {name} frame on stream {stream}")
+        raise GuestFault(f"the guest agent sent an unexpected {name} frame on stream {stream}")
     if _FIXED.get(kind, length) != length or (kind == DATA and length == 0):
-        raise GuestError(f"the guest agent sent a {_NAMES[kind]} frame of {length} bytes")
+        raise GuestFault(f"the guest agent sent a {_NAMES[kind]} frame of {length} bytes")
 
 
 class Parser:
@@ -195,7 +204,7 @@ class Parser:
                 if len(view) <= end:
                     break
                 if view[end] != END_MARK[0]:
-                    raise GuestError("the guest agent sent a frame without its end mark")
+                    raise GuestFault("the guest agent sent a frame without its end mark")
                 frames.append(Frame(kind, stream, flags, bytes(view[at + HEADER.size : end])))
                 at = end + 1
         del self._buffer[:at]
@@ -220,10 +229,10 @@ class HelloFinder:
             return None
         start = at - 4 - len(magic) - HEADER.size
         if start < 0 or self._buffer[start + HEADER.size : at - 4] != magic:
-            raise GuestError("the guest agent answered HELLO in a form that makes no sense")
+            raise GuestFault("the guest agent answered HELLO in a form that makes no sense")
         length, stream, kind, _flags, reserved = HEADER.unpack_from(self._buffer, start)
         if length > MAX_PAYLOAD or stream or kind != HELLO or reserved:
-            raise GuestError("the guest agent answered HELLO with a broken frame")
+            raise GuestFault("the guest agent answered HELLO with a broken frame")
         end = start + HEADER.size + length
         if len(self._buffer) <= end:
             return None
@@ -235,4 +244,4 @@ class HelloFinder:
         del self._buffer[:count]
         self._dropped += count
         if self._dropped > RESYNC_LIMIT:
-            raise GuestError("the guest agent did not answer HELLO within 4 MiB of other data")
+            raise GuestFault("the guest agent did not answer HELLO within 4 MiB of other data")

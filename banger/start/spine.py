@@ -18,6 +18,7 @@ from banger.model.check import CheckStatus
 from banger.model.vm import Vm
 from banger.model.vmm import Drive, LaunchSpec, VmmProbe
 from banger.start.console import last_words, mark_start
+from banger.start.console_times import forget_sizes, note_size
 from banger.start.context import StartContext, UndoContext
 from banger.start.lend import lend_files
 from banger.start.step import StartStep
@@ -116,6 +117,8 @@ def boot(ctx: StartContext) -> None:
     ctx.record("machine", plan.machine)
     ctx.progress("boot", f"{ctx.vmm.name} {plan.machine}, {plan.accelerator}")
     mark_start(ctx.paths.console)
+    note_size(ctx.paths.console)
+    forget_sizes(ctx.paths.directory / f"{ctx.vmm.name}.log")
     ctx.vmm.launch(ctx, spec, plan)
 
 

@@ -33,6 +33,9 @@ _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=d
 #: by byte: without these, a guest's kernel clears memory 16 times as fast and copies files 3 times as fast.
 _SLOW_UNDER_TCG = "-erms,-fsrm"
 
+#: A write that the host cannot do, its disk or the user's quota being full, pauses the guest, which would else lose it.
+_STOP = ",werror=stop,rerror=stop"
+
 #: The name by which the guest's agent finds its port.
 PORT_NAME = "org.banger.agent"
 
@@ -94,7 +97,7 @@ def _drive(drive: Drive, bus: str) -> list[str]:
         "file": {"driver": "file", "filename": os.fspath(drive.path), "discard": "unmap"},
     }
     # QEMU offers both for a read-only disk too, fails what the guest then asks for, and the guest logs errors.
-    offers = ",discard=off,write-zeroes=off" if drive.readonly else ""
+    offers = ",discard=off,write-zeroes=off" if drive.readonly else _STOP
     return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-{bus},drive={drive.name}{offers}"]
 
 

@@ -41,7 +41,11 @@ def test_page(ring: Ring, tmp_path: Path, page: Path) -> None:
     home = ring.home()
     # as a reader has it: what the pages show comes from the built-in defaults
     home.config.write_text("[plugins.net-user]\nrestrict = true\n")
-    environment = {**home.env, "PATH": os.pathsep.join((str(Path(sys.executable).parent), home.env["PATH"]))}
+    environment = {
+        "LANG": "C.UTF-8",
+        **home.env,
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), home.env["PATH"])),
+    }
     environment["PATH"] = os.pathsep.join((str(openssh(tmp_path)), environment["PATH"]))
     if page.name == "first-plugin.md":
         environment["PYTHONPATH"] = str(installed(tmp_path / "site"))

@@ -7,8 +7,8 @@ import contextlib
 from pathlib import Path
 
 from banger.daemon.context import OperationContext
+from banger.daemon.ops.detail import VmParams
 from banger.daemon.ops.stream import StreamToken, running_vm
-from banger.daemon.ops.vm import VmParams
 from banger.daemon.serial import open_serial
 from banger.daemon.services import Services
 from banger.daemon.starts import vm_paths

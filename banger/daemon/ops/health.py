@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
+from banger.daemon.ops.detail import VmParams, check_runs, unhealthy_of
 from banger.daemon.ops.ssh_login import log_in
-from banger.daemon.ops.vm import VmParams, check_runs
 from banger.daemon.starts import vm_paths
 from banger.errors import BangerError, GuestError
 from banger.guest.wire import clean_text
@@ -91,6 +91,8 @@ async def health(op: OperationContext, params: VmHealthParams) -> VmHealth:
         ssh=_SSH in _ports(ports),
     )
     problems, login = _problems(found), None
+    if (reason := unhealthy_of(op.services, vm)) is not None:
+        problems.append(f"within the last minute, {reason}")
     if params.login:
         try:
             login = clean_text(await log_in(op.services, vm, _LOGIN_SECONDS), 200)

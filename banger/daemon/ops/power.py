@@ -11,8 +11,9 @@ from pydantic import BaseModel, Field
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
 from banger.daemon.lifecycle import STOP_TIMEOUT, kill_vm, resolve_vm, signal_vm, start_vm, stop_vm
+from banger.daemon.ops.detail import VmDetail, VmParams, check_runs, detail
 from banger.daemon.ops.ssh_login import log_in
-from banger.daemon.ops.vm import VmDetail, VmParams, check_runs, detail, wait_system
+from banger.daemon.ops.vm import wait_system
 from banger.daemon.starts import vm_paths
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import BangerError, ConflictError, UsageError

@@ -6,10 +6,12 @@ from typing import Any
 
 from pydantic import Field
 
+from banger.daemon.address import check_pair, ensure_address
 from banger.daemon.choices import Sizes, change_capabilities, check_shape, parse_published
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
-from banger.daemon.ops.vm import VmDetail, VmParams, VmReference, detail
+from banger.daemon.ops.detail import VmDetail, VmParams, VmReference, detail
+from banger.daemon.room import check_disk_room
 from banger.daemon.services import Services
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import ConflictError, UsageError
@@ -24,16 +26,19 @@ class VmSetParams(Sizes):
     """What is to change; the rest stays. Disks only grow. ``publish`` adds, ``unpublish`` takes guest ports away.
 
     ``label``: ``KEY=VALUE`` texts; ``unlabel``: keys. Labels change at once, and so do capabilities that have no part
-    in a start.
+    in a start. ``network``: another one; the VM gets an address there. ``overcommit``: although the host's disk has not
+    enough room for what the disks may grow to.
     """
 
     vm: VmReference
+    network: str | None = Field(default=None, min_length=1, max_length=80)
     publish: tuple[str, ...] = Field(default=(), max_length=64)
     unpublish: tuple[int, ...] = Field(default=(), max_length=64)
     label: tuple[str, ...] = Field(default=(), max_length=64)
     unlabel: tuple[str, ...] = Field(default=(), max_length=64)
     with_: tuple[str, ...] = Field(default=(), max_length=64, alias="with")
     without: tuple[str, ...] = Field(default=(), max_length=64)
+    overcommit: bool = False
 
 
 class VmRenameParams(VmParams):
@@ -52,15 +57,26 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
         if spec is vm.spec and not (params.label or params.unlabel):
             raise UsageError("nothing to change was given", hint="banger vm set --help")
         check_shape(spec)
+        if not params.overcommit:
+            grown = spec.disk_mib - vm.spec.disk_mib + spec.overlay_mib - vm.spec.overlay_mib
+            check_disk_room(services, f"'{vm.name}'", grown)
         if labels != vm.labels:
             vm = save_vm(services, vm, labels=labels)
         if spec != vm.spec:
-            vm = save_vm(services, vm, spec=spec, running_spec=_present(services, vm, spec))
+            vm = _take(services, vm, spec)
     if _is_down(vm) or vm.running_spec is None or _opens_at_once(services, vm):
         return detail(op, vm)
     notice = f"'{vm.name}' is {vm.state}; it changes at its next start: banger vm restart {vm.name}"
     op.event("notice", text=notice)
     return detail(op, vm, (notice,))
+
+
+def _take(services: Services, vm: Vm, spec: VmSpec) -> Vm:
+    """Write down what a VM is to be; one that is down gets its address in another network now, others as they start."""
+    moved = _is_down(vm) and spec.network != vm.spec.network
+    address = {"address": None} if moved else {}
+    vm = save_vm(services, vm, spec=spec, running_spec=_present(services, vm, spec), **address)
+    return ensure_address(services, vm) if moved else vm
 
 
 def _is_down(vm: Vm) -> bool:
@@ -109,6 +125,8 @@ def _changed(services: Services, vm: Vm, params: VmSetParams) -> VmSpec:
         changes["publish"] = parse_published(
             (*(f"{port.host}:{port.guest}" for port in kept), *params.publish)
         )
+    if params.network is not None:
+        changes["network"] = check_pair(services, vm, params.network)
     if params.with_ or params.without:
         changes["capabilities"] = change_capabilities(
             services, vm.spec.capabilities, params.with_, params.without

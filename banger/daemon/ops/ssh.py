@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
+from banger.daemon.ops.detail import check_runs
 from banger.daemon.ops.stream import StreamToken
-from banger.daemon.ops.vm import check_runs
 from banger.daemon.services import Services
 from banger.daemon.starts import vm_paths
 from banger.host.ssh import SshFiles, find_ssh_files, make_key, public_key

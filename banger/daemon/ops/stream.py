@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonS
 
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
-from banger.daemon.ops.vm import VmParams, check_runs
+from banger.daemon.ops.detail import VmParams, check_runs
 from banger.daemon.starts import vm_paths
 from banger.errors import UsageError
 from banger.host.caller import find_proxies

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from banger.config.paths import make_private
-from banger.daemon.choices import Choice, VmChoices, check_room, choose
+from banger.daemon.choices import Choice, VmChoices, choose
 from banger.daemon.context import OperationContext
 from banger.daemon.guests import LoopGuest
 from banger.daemon.lifecycle import (
@@ -21,37 +20,30 @@ from banger.daemon.lifecycle import (
     start_vm,
     stop_vm,
 )
-from banger.daemon.services import Services
-from banger.daemon.starts import open_handles, running_process, vm_paths
+from banger.daemon.ops.detail import (
+    ForwardedPort,
+    Params,
+    VmDetail,
+    VmParams,
+    detail,
+    labels_of,
+    ports_of,
+    unhealthy_of,
+)
+from banger.daemon.room import check_room
+from banger.daemon.starts import open_handles, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
-from banger.errors import BangerError, ConflictError, GuestError, HostError, NotFoundError, PluginError
+from banger.errors import BangerError, GuestError, HostError
 from banger.guest.channel import GuestRefusal
 from banger.guest.wire import clean_text
 from banger.host.folder import remove_tree
 from banger.model.command import Lease, Operation
 from banger.model.vm import Vm, VmState
-from banger.store.handles import Handles
 
 #: Seconds that a guest's init gets to reach its default target.
 _SYSTEM_TIMEOUT = 120.0
 #: Seconds beyond that for the answer: the agent lists failed units in 5, and the guest may be busy.
 _SYSTEM_ANSWER = 30.0
-#: Bytes of a console that one call returns.
-_LOG_LIMIT = 1024 * 1024
-
-VmReference = Annotated[
-    str, Field(min_length=1, max_length=80, description="name, id, or the first digits of one")
-]
-
-
-class _Params(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VmParams(_Params):
-    """One VM."""
-
-    vm: VmReference
 
 
 class VmCreateParams(VmChoices):
@@ -70,47 +62,18 @@ class VmCreateParams(VmChoices):
     wait: Literal["agent", "system"] = "system"
 
 
-class ForwardedPort(BaseModel):
-    """A TCP port of the guest as the host reaches it: through the VMM, or through the guest's agent."""
-
-    address: str
-    host: int
-    guest: int
-    through: Literal["vmm", "agent"] = "vmm"
-
-
-class VmDetail(BaseModel):
-    """A VM and what is true of it now."""
-
-    vm: Vm
-    notices: tuple[str, ...] = ()
-    #: What plugins say of it in a few words, by name.
-    labels: dict[str, str] = {}
-    #: Whether the ``content`` that create was given is on the VM's work disk.
-    content: bool = False
-    #: Published ports as they are now; none while the VM is down.
-    ports: tuple[ForwardedPort, ...] = ()
-    pid: int | None = None
-    #: What the VMM itself says: ``running``, or why it does not.
-    status: str | None = None
-    accelerator: str | None = None
-    machine: str | None = None
-    #: Steps that hold something, in order, with the plugin each belongs to.
-    holds: tuple[str, ...] = ()
-    #: Steps whose plugin is not installed any more, with the package that has it.
-    orphans: tuple[str, ...] = ()
-
-
 class VmList(BaseModel):
     """Every VM, oldest first.
 
     ``statuses``: VM id -> what its VMM says, for those that run and yet do not go on; ``ports``: VM id -> its
-    published ports as they are now; ``labels``: VM id -> what plugins say of it, by name.
+    published ports as they are now; ``labels``: VM id -> what plugins say of it, by name; ``unhealthy``: VM id -> what
+    its guest does wrong.
     """
 
     vms: tuple[Vm, ...]
     labels: dict[str, dict[str, str]] = {}
     statuses: dict[str, str] = {}
+    unhealthy: dict[str, str] = {}
     ports: dict[str, tuple[ForwardedPort, ...]] = {}
 
 
@@ -138,22 +101,6 @@ class VmPlan(BaseModel):
     """The steps of a start, in order."""
 
     steps: tuple[str, ...]
-
-
-class VmLogsParams(VmParams):
-    """``offset``: byte to read from; negative counts from the end. ``source``: the console, or what the VMM printed."""
-
-    offset: int = 0
-    source: Literal["console", "vmm"] = "console"
-
-
-class VmLogs(BaseModel):
-    """Text of the console from ``offset``; ``next`` is where to go on, ``size`` how long it is now."""
-
-    text: str
-    next: int
-    size: int
-    running: bool
 
 
 def create(op: OperationContext, params: VmCreateParams) -> VmDetail:
@@ -273,9 +220,10 @@ def list_vms(op: OperationContext, _: BaseModel) -> VmList:
     vms = tuple(op.services.database.vms())
     relays = op.services.relays
     open_ = [vm for vm in vms if vm.state is VmState.RUNNING and (vm.present_spec.publish or vm.id in relays)]
-    ports = {vm.id: _ports_of(op.services, vm, open_handles(op.services, vm, lenient=True)) for vm in open_}
-    labels = {vm.id: said for vm in vms if (said := _labels(op.services, vm))}
-    return VmList(vms=vms, statuses=statuses, ports=ports, labels=labels)
+    ports = {vm.id: ports_of(op.services, vm, open_handles(op.services, vm, lenient=True)) for vm in open_}
+    labels = {vm.id: said for vm in vms if (said := labels_of(op.services, vm))}
+    unhealthy = {vm.id: reason for vm in vms if (reason := unhealthy_of(op.services, vm)) is not None}
+    return VmList(vms=vms, statuses=statuses, ports=ports, labels=labels, unhealthy=unhealthy)
 
 
 def show(op: OperationContext, params: VmParams) -> VmDetail:
@@ -289,72 +237,6 @@ def show(op: OperationContext, params: VmParams) -> VmDetail:
     return found.model_copy(update={"status": status.words})
 
 
-def detail(op: OperationContext, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
-    """Return a VM with what is true of it now."""
-    return detail_of(op.services, vm, notices)
-
-
-def detail_of(services: Services, vm: Vm, notices: tuple[str, ...] = ()) -> VmDetail:
-    """Return a VM with what is true of it now."""
-    handles = open_handles(services, vm)
-    steps = services.registries.all_steps()
-    boot = handles.find("boot")
-    data: dict[str, Any] = boot.data if boot is not None and boot.live else {}
-    return VmDetail(
-        vm=vm,
-        notices=notices,
-        labels=_labels(services, vm),
-        ports=_ports_of(services, vm, handles),
-        pid=_process_of(services, vm, handles),
-        accelerator=data.get("accelerator"),
-        machine=data.get("machine"),
-        holds=tuple(f"{section.step} ({section.plugin})" for section in handles.sections if section.live),
-        orphans=tuple(
-            f"{section.step}: pip install banger-plugin-{section.plugin}"
-            for section in handles.sections
-            if section.step not in steps
-        ),
-    )
-
-
-def _labels(services: Services, vm: Vm) -> dict[str, str]:
-    """Return the user's labels, and what plugins wrote into ``labels/NAME`` of the VM's directory."""
-    said = {}
-    for file in sorted((vm_paths(services, vm).directory / "labels").glob("[a-z]*")):
-        with contextlib.suppress(FileNotFoundError):  # its plugin took it back, or the VM goes
-            said[file.name] = clean_text(file.read_text(errors="replace"), 300)
-    return {**said, **vm.labels}
-
-
-def _ports_of(services: Services, vm: Vm, handles: Handles) -> tuple[ForwardedPort, ...]:
-    network = handles.find("network")
-    forwards = network.data.get("forwards", []) if network is not None and network.live else []
-    relayed = sorted(services.relays.get(vm.id, ()))
-    return (
-        *(ForwardedPort(address=address, host=host, guest=guest) for address, host, guest in forwards),
-        *(
-            ForwardedPort(address=str(vm.address), host=host, guest=guest, through="agent")
-            for host, guest in relayed
-        ),
-    )
-
-
-def _process_of(services: Services, vm: Vm, handles: Handles) -> int | None:
-    try:
-        return running_process(services, vm, handles)
-    except PluginError:
-        return None
-
-
-def check_runs(services: Services, vm: Vm) -> None:
-    """Raise ConflictError unless the VM runs and goes on."""
-    if vm.state is not VmState.RUNNING:
-        raise ConflictError(f"'{vm.name}' is {vm.state}, not running", hint=f"banger vm start {vm.name}")
-    status = services.statuses.get(vm.id)
-    if status is not None and not status.runs:
-        raise ConflictError(f"'{vm.name}' is {status.words}", hint=f"{status.remedy} {vm.name}")
-
-
 def plan(op: OperationContext, params: VmParams) -> VmPlan:
     """Return the numbered plan of a VM's start."""
     vm = resolve_vm(op.services, params.vm)
@@ -362,27 +244,7 @@ def plan(op: OperationContext, params: VmParams) -> VmPlan:
     return VmPlan(steps=tuple(f"{owned.value.name} ({owned.plugin})" for owned in steps))
 
 
-def logs(op: OperationContext, params: VmLogsParams) -> VmLogs:
-    """Return a piece of a VM's console, or of what its VMM printed."""
-    vm = resolve_vm(op.services, params.vm)
-    paths = vm_paths(op.services, vm)
-    file_of = {"console": paths.console, "vmm": paths.directory / f"{vm.spec.vmm}.log"}
-    try:
-        with open(file_of[params.source], "rb") as file:
-            size = file.seek(0, 2)
-            begin = max(0, size + params.offset) if params.offset < 0 else min(params.offset, size)
-            file.seek(begin)
-            data = file.read(_LOG_LIMIT)
-    except FileNotFoundError:
-        raise NotFoundError(
-            f"'{vm.name}' has no {params.source} yet", hint=f"banger vm start {vm.name}"
-        ) from None
-    text = data.decode(errors="replace")
-    running = vm.state in (VmState.RUNNING, VmState.STARTING, VmState.STOPPING)
-    return VmLogs(text=text, next=begin + len(data), size=size, running=running)
-
-
-class Empty(_Params):
+class Empty(Params):
     """Nothing."""
 
 
@@ -401,5 +263,4 @@ OPERATIONS = [
     Operation("vm.list", "list VMs", Empty, VmList, list_vms),
     Operation("vm.show", "show a VM", VmParams, VmDetail, show),
     Operation("vm.plan", "the steps of a VM's start", VmParams, VmPlan, plan),
-    Operation("vm.logs", "a VM's console", VmLogsParams, VmLogs, logs),
 ]

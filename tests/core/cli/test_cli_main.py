@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ from banger.cli import main as cli_main
 from banger.cli.main import run, show_error
 from banger.config.paths import find_paths
 from banger.errors import BangerError, GuestError, UsageError
+from banger.model.log_entry import LogEntry
 from banger.testing.pytest_plugin import BangerDirs, MakeApp, RunCli
 
 
@@ -142,17 +144,20 @@ def test_logs_before_the_first_daemon_are_one_clear_error(run_cli: RunCli) -> No
 
 
 def test_log_of_one_operation(banger_dirs: BangerDirs, run_cli: RunCli) -> None:
-    lines = [
-        "2026-11-21 05:00:00,000 INFO - banger.daemon: serving",
-        "2026-11-21 05:00:01,000 ERROR op-1 banger.daemon.app: internal error: Traceback",
-        "  File x, line 1",
-        "2026-11-21 05:00:02,000 INFO op-2 banger.daemon.app: vm.list done",
-        "2026-11-21 05:00:03,000 INFO op-1 banger.daemon.app: done",
+    entries = [
+        LogEntry("2026-11-21T05:00:00+00:00", "INFO", "-", "banger.daemon", "serving"),
+        LogEntry(
+            "2026-11-21T05:00:01+00:00", "ERROR", "op-1", "banger.daemon.app", "internal error", "T\n  x"
+        ),
+        LogEntry("2026-11-21T05:00:02+00:00", "INFO", "op-2", "banger.daemon.app", "vm.list done"),
+        LogEntry("2026-11-21T05:00:03+00:00", "INFO", "op-1", "banger.daemon.app", "done"),
     ]
     banger_dirs.state.mkdir(parents=True, exist_ok=True)
-    find_paths().log.write_text("\n".join(lines))
+    find_paths().log.write_text("\n".join(entry.to_json() for entry in entries))
     shown = run_cli("daemon", "logs", "--op", "op-1").stdout.splitlines()
-    assert shown == [lines[1], lines[2], lines[4]]
+    assert shown == [*entries[1].lines(), *entries[3].lines()]
+    said = json.loads(run_cli("daemon", "logs", "--op", "op-1", "--json").stdout)
+    assert said["lines"] == [entries[1].to_dict(), entries[3].to_dict()]
     unknown = run_cli("daemon", "logs", "--op", "op-3")
     assert unknown.status == 1 and "knows no op-3" in unknown.stderr
 

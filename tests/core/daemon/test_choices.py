@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -104,13 +105,30 @@ def test_more_than_the_host_has_is_the_hosts_error(app: BangerApp, wanted: dict[
 def test_limits_themselves_are_fine(app: BangerApp) -> None:
     all_of_it = min(host_memory_mib(), 10**6)
     create(app, name="a", vcpu=min(255, host_cpus() * 4), memory=all_of_it, overcommit=True)
-    create(app, name="b", disk_size="64M", overlay_size="16T")
+    create(app, name="b", disk_size="64M", overlay_size="16T", overcommit=True)
+
+
+def test_disks_that_the_host_cannot_hold_are_refused_with_the_numbers(
+    app: BangerApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=10 * 1024**3)
+    monkeypatch.setattr("banger.daemon.room.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(HostError, match=r"it wants 11G of disk, and 10G are free at /") as caught:
+        create(app, name="a", disk_size="6G", overlay_size="5G")
+    assert caught.value.hint is not None and "--overcommit" in caught.value.hint
+    create(app, name="a", disk_size="6G", overlay_size="4G")
+    create(app, name="b")  # nobody asked for its 8 GiB twice: they are sparse
+    with pytest.raises(HostError, match="'a' wants 1[67]G of disk"):
+        app.call("vm.set", {"vm": "a", "disk_size": "20G", "overlay_size": "6G"})
+    app.call("vm.set", {"vm": "a", "disk_size": "16G"})
+    changed = app.call("vm.set", {"vm": "a", "disk_size": "40G", "overcommit": True})
+    assert changed["vm"]["spec"]["disk_mib"] == 40 * 1024
 
 
 def test_what_the_host_cannot_give_now_is_refused_with_the_numbers(
     app: BangerApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("banger.daemon.choices.available_memory_mib", lambda: 200)
+    monkeypatch.setattr("banger.daemon.room.available_memory_mib", lambda: 200)
     with pytest.raises(HostError, match=r"wants 256 MiB of memory, and this host has 200 MiB left") as caught:
         create(app, name="a", memory=256)
     assert caught.value.hint is not None and "--overcommit" in caught.value.hint
@@ -351,4 +369,4 @@ def test_root_disk_is_at_least_as_large_as_the_image(app: BangerApp) -> None:
     assert error.message == "'large' is 12289M large and does not fit on 8G"
     assert error.hint == "--overlay-size 12289M, or more"
     assert create(app, image="large")["spec"]["overlay_mib"] == 12 * 1024 + 1
-    assert create(app, image="large", overlay_size="16G")["spec"]["overlay_mib"] == 16 * 1024
+    assert create(app, image="large", overlay_size="16G", overcommit=True)["spec"]["overlay_mib"] == 16 * 1024

@@ -41,7 +41,7 @@ class TestBookworm(_Debian):
     reference = "bookworm"
 
 
-@pytest.mark.vm
+@pytest.mark.long
 @pytest.mark.timeout(600)
 class TestTrixie(_Debian):
     reference = "trixie"

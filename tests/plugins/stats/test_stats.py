@@ -235,7 +235,7 @@ def test_https_is_found_before_http(
 
 def forward(app: BangerApp, monkeypatch: pytest.MonkeyPatch, at: tuple[str, int], guest: int = 8080) -> None:
     from banger.daemon.context import OperationContext
-    from banger.daemon.ops.vm import ForwardedPort, VmDetail
+    from banger.daemon.ops.detail import ForwardedPort, VmDetail
 
     def detail(_: OperationContext, vm: Any) -> VmDetail:
         return VmDetail(vm=vm, ports=(ForwardedPort(address=at[0], host=at[1], guest=guest),))

@@ -107,9 +107,9 @@ def test_disks_are_attached_in_order_with_format_and_access(khz: int) -> None:
         ("modules", "raw", True),
     ]
     drives = [value for value in options(plan, "-device") if value.startswith("virtio-blk")]
-    # a read-only disk offers its guest no way of writing
+    # a read-only disk offers its guest no way of writing; one that cannot be written on pauses its guest
     assert [value.partition("drive=")[2] for value in drives] == [
-        "root",
+        "root,werror=stop,rerror=stop",
         "modules,discard=off,write-zeroes=off",
     ]
 
