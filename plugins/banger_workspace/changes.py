@@ -49,9 +49,7 @@ def find_changes(repository: Repository, *, include_untracked: bool) -> Changes:
                     added.append(path)
             else:
                 deleted.append(path)
-    for path in _unwatched(repository.git):
-        if _exists(repository.top, path):
-            sent[path] = None
+    sent.update(dict.fromkeys(_unwatched(repository)))
     converted = [path for path in _converted(repository) if path not in sent]
     for link in repository.links:
         sent.update(dict.fromkeys(_submodule_files(repository, link)))
@@ -79,10 +77,11 @@ def _path(entry: bytes) -> bytes:
     return entry.split(b" ", blanks)[-1]
 
 
-def _unwatched(git: Git) -> list[bytes]:
+def _unwatched(repository: Repository) -> list[bytes]:
     """Return files that git was told not to look at: assume-unchanged (a small letter), or skip-worktree (S)."""
-    entries = git.fields("ls-files", "-v", "-z")
-    return [entry[2:] for entry in entries if entry[:1].islower() or entry[:1] == b"S"]
+    entries = repository.git.fields("ls-files", "-v", "-z")
+    told = [entry[2:] for entry in entries if entry[:1].islower() or entry[:1] == b"S"]
+    return [path for path in told if _exists(repository.top, path)]
 
 
 def _exists(top: str, path: bytes) -> bool:
