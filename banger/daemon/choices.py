@@ -167,6 +167,8 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
     vcpu = wanted.vcpu if wanted.vcpu is not None else default_vcpu(defaults)
     _check_vcpu(vcpu)
     capabilities = _choose_capabilities(services, _with_nat(services, wanted, network), network)
+    publish = parse_published(wanted.publish)
+    _check_published(network, publish)
     spec = VmSpec(
         vcpu=vcpu,
         memory_mib=wanted.memory or default_memory_mib(defaults),
@@ -176,7 +178,7 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
         accel=wanted.accel,
         network=network.name,
         capabilities=capabilities,
-        publish=parse_published(wanted.publish),
+        publish=publish,
         auth=choose_auth(services, wanted.auth, capabilities),
         init=wanted.init,
     )
@@ -366,6 +368,17 @@ def _check_options(services: Services, name: str, options: Mapping[str, Any]) ->
         what = "is no option of it" if first["type"] == "extra_forbidden" else describe_refusal(first)
         raise UsageError(f"--with {name}: {key} {what}", hint=hint) from error
     return checked.model_dump(mode="json")
+
+
+def _check_published(network: NetworkMode, ports: tuple[PublishedPort, ...]) -> None:
+    """Raise UsageError when ports are to appear as others on a network where VMs have addresses of their own."""
+    moved = next((port for port in ports if port.host != port.guest), None)
+    if moved is not None and "publish" not in network.gives:
+        raise UsageError(
+            f"port {moved.guest} cannot appear as {moved.host} on the network '{network.name}': "
+            "a VM's ports are at its own address there",
+            hint=f"--publish {moved.guest}; or take another network: --net user",
+        )
 
 
 def parse_published(texts: tuple[str, ...]) -> tuple[PublishedPort, ...]:

@@ -314,6 +314,16 @@ def banger_register_nat() -> list[Capability]:
     return [Capability("nat", "a way out")]
 
 
+def test_a_port_keeps_its_number_where_vms_have_addresses_of_their_own(lab: MakeLab) -> None:
+    app = lab(networks=[make_network("user", gives=frozenset({"publish"})), make_network("own")])
+    assert create(app, network="user", publish=["8080:80"])["spec"]["publish"] == [
+        {"host": 8080, "guest": 80}
+    ]
+    assert create(app, network="own", publish=["80"])["spec"]["publish"] == [{"host": 80, "guest": 80}]
+    with pytest.raises(UsageError, match="port 80 cannot appear as 8080 on the network 'own'"):
+        create(app, network="own", publish=["8080:80"])
+
+
 def test_nat_is_what_the_network_gives_anyway(lab: MakeLab) -> None:
     networks = [make_network("open", gives=frozenset({"egress"})), make_network("shut")]
     app = lab(networks=networks)
