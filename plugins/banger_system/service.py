@@ -70,7 +70,7 @@ def systemctl(commands: Commands, *arguments: str, check: bool = True) -> Comple
 
 
 def ask_daemon(
-    layout: Layout, operation: str = "daemon.status", seconds: float = 5.0
+    layout: Layout, operation: str = "daemon.status", seconds: float = 15.0
 ) -> dict[str, Any] | None:
     """Return what the host's daemon answers; None when it does not."""
     try:

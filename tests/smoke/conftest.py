@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.smoke.smokehost import Host, booted
+from tests.smoke.smokehost import ANSWERS, Host, booted
 from tests.vm.vmring import Ring, missing_programs
 
 _HERE = Path(__file__).parent
@@ -62,6 +62,7 @@ def installed(smoke: Host) -> Iterator[None]:
     seed = "cd /var/lib/banger && rm -f banger.db* && cp --archive /opt/seed/banger.db . && "
     seed += "cp --archive --link --force /opt/seed/images /opt/seed/kernels ."
     smoke.ok(f"systemctl stop bangerd && {seed} && systemctl start bangerd", user="root")
+    smoke.ok(ANSWERS)
     yield
     smoke.ok('sudo "$(command -v banger)" system uninstall --purge --yes')
     assert smoke.traces() == before

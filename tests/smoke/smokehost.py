@@ -23,6 +23,8 @@ IMAGE = f"debian:bookworm+{PACKAGES}"
 BOOT, BUILD, CALL = 600.0, 1800.0, 600.0
 #: The version of Python's that the host has; compiled libraries are those of the interpreter that runs this.
 PYTHON = "3.11"
+#: Waits until the host's daemon answers its owner.
+ANSWERS = "timeout 300 sh -c 'until banger system status > /dev/null 2>&1; do sleep 1; done'"
 _TRACES = (Path(__file__).with_name("traces.sh")).read_text()
 _PREPARE = (Path(__file__).with_name("prepare.sh")).read_text()
 
