@@ -14,8 +14,7 @@ for user in alice bob; do
         printf '#!/bin/sh\nPYTHONPATH=/opt/site exec /usr/bin/python3 -m banger "$@"\n' > "$home/bin/banger"
     fi
     chmod 755 "$home/bin/banger"
-    # shellcheck disable=SC2016
-    printf 'export PATH=$HOME/bin:$PATH LANG=C.UTF-8\ncd /\n' >> "$home/.profile"
+    printf 'export PATH=%s:%s LANG=C.UTF-8\ncd /\n' "$home/bin" "$PATH" >> "$home/.profile"
     mkdir --parents "$home/.config/banger" "$home/.local/state/banger"
     printf '[defaults]\nmemory = "256M"\nvcpu = 1\nkernel = "debian-bookworm"\n' > "$home/.config/banger/config.toml"
     chown --recursive --no-dereference "$user:" "$home"
