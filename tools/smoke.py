@@ -96,7 +96,9 @@ def record(results: dict[str, tuple[str, float]]) -> None:
     for scenario in scenarios():
         result, seconds = results.get(scenario.function, ("not run", 0.0))
         lines.append(f"| `{scenario.name}` | {scenario.about} | {result} | {seconds:.0f} |")
-    where = f"On {platform.machine()}, all of it emulated; the first of each file has set up what the rest use.\n"
+    where = (
+        f"On {platform.machine()}, all of it emulated; the first of each file has set up what the rest use.\n"
+    )
     PAGE.write_text(_INTRO + where + "\n" + "\n".join(lines) + "\n")
 
 
