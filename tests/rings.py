@@ -19,6 +19,8 @@ EXCUSES = {
     "needs the host's own root": IN_USER_NAMESPACE,
     "needs KVM": not os.access("/dev/kvm", os.R_OK | os.W_OK),
 }
+#: Characters of a failed first attempt's report that are shown: its end, where the error is.
+_SHOWN = 1500
 
 
 class Accounting:
@@ -30,6 +32,8 @@ class Accounting:
         self.ran: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.unexcused: list[str] = []
+        #: What went wrong in first attempts whose second chance was taken.
+        self.again: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
@@ -43,7 +47,9 @@ class Accounting:
             excused = any(reason.startswith(text) and holds for text, holds in EXCUSES.items())
             if ring != "unit" and not excused:
                 self.unexcused.append(f"{report.nodeid}: skipped, which nothing excuses: {reason}")
-        elif report.when == "call" and report.outcome != "rerun":
+        elif report.outcome == "rerun":
+            self.again.append(f"{report.nodeid}: {report.longreprtext[-_SHOWN:]}")
+        elif report.when == "call":
             self.ran[ring] += 1
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -77,6 +83,8 @@ class Accounting:
             elif ring == "host" and not self.ran[ring] and not _ROOT:
                 what += " (needs root)"
             terminalreporter.write_line(f"{ring:6} {what}")
+        for attempt in self.again:
+            terminalreporter.write_line(f"\nfirst attempt of {attempt}")
         for problem in self.problems():
             terminalreporter.write_line(f"FAILED {problem}", red=True)
 

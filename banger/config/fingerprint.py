@@ -15,8 +15,9 @@ import banger
 def fingerprint(config: tuple[os.PathLike[str], ...]) -> str:
     """Return what a daemon must share with its client, as readable text.
 
-    Version, environment and Python (by whichever of its names it was called), every entry point of the group ``banger`` with its distribution's version, the modification
-    times of the configuration files and, in an editable install, of the newest source file.
+    Version, environment and Python (by whichever of its names it was called), every entry point of the group
+    ``banger`` with its distribution's version, the modification times of the configuration files and, in an editable
+    install, of the newest source file.
     """
     python = f"{sys.prefix} {sys.implementation.cache_tag}"
     parts = [f"banger {banger.__version__}", python, *sorted(entry_points("banger"))]

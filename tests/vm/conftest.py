@@ -66,10 +66,24 @@ def _home(ring: Ring) -> Iterator[Home]:
         _homes.remove(home)
 
 
-@pytest.fixture(scope="module")
-def banger(ring: Ring) -> Iterator[Home]:
-    """The real command line in a home that a module's tests share; afterwards nothing may be left in it."""
+@pytest.fixture(scope="session")
+def commons(ring: Ring) -> Iterator[Home]:
+    """The home of the modules that leave it as they found it."""
     yield from _home(ring)
+
+
+@pytest.fixture(scope="module")
+def banger(request: pytest.FixtureRequest, ring: Ring) -> Iterator[Home]:
+    """The real command line in a home that a module's tests share; afterwards nothing may be left in it.
+
+    Modules with ``IN_COMMONS = True`` share one home, and one VM that has long booted, among them.
+    """
+    if getattr(request.module, "IN_COMMONS", False):
+        home: Home = request.getfixturevalue("commons")
+        yield home
+        assert {vm["name"] for vm in home.vms()} <= {"shared"}
+    else:
+        yield from _home(ring)
 
 
 @pytest.fixture(autouse=True)
@@ -95,5 +109,6 @@ def alone(ring: Ring) -> Iterator[Home]:
 @pytest.fixture(scope="module")
 def vm(banger: Home) -> str:
     """Name of a VM that runs while a module's tests do."""
-    banger.ok("vm", "create", "--name", "shared", "--wait", "agent", timeout=BOOT)
+    if not any(vm["name"] == "shared" for vm in banger.vms()):
+        banger.ok("vm", "create", "--name", "shared", "--wait", "agent", timeout=BOOT)
     return "shared"

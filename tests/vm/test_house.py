@@ -8,6 +8,9 @@ import signal
 
 from vmring import Home, is_alive
 
+#: Its tests leave the home and the VM as they found them: see conftest.
+IN_COMMONS = True
+
 
 def test_running_agent_is_named_and_is_this_build(banger: Home, vm: str) -> None:
     told = banger.ok("version", "--json").json

@@ -9,15 +9,18 @@ import threading
 import pytest
 from vmring import Home, finish, until
 
+#: Its tests leave the home and the VM as they found them: see conftest.
+IN_COMMONS = True
+
 MIB = 1024 * 1024
 
 
-def test_run_prints_the_guests_kernel_and_removes_the_vm(banger: Home) -> None:
-    result = banger.ok("vm", "run", "--rm", "--", "uname", "-r")
-    release = banger.ok("kernel", "show", "debian-bookworm", "--json").json["kernel"]["release"]
+def test_run_prints_the_guests_kernel_and_removes_the_vm(alone: Home) -> None:
+    result = alone.ok("vm", "run", "--rm", "--", "uname", "-r")
+    release = alone.ok("kernel", "show", "debian-bookworm", "--json").json["kernel"]["release"]
     assert result.text == release
     assert "spec: 1 vcpu (config) | 512 MiB (config) | 8G disk (default)" in result.err
-    banger.assert_clean()
+    alone.assert_clean()
 
 
 @pytest.mark.parametrize("status", [0, 1, 3, 255])

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from vmring import Home
 
+#: Its tests leave the home and the VM as they found them: see conftest.
+IN_COMMONS = True
+
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="openssh-client is not installed")
 
 

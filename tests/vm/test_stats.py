@@ -6,6 +6,9 @@ import socket
 
 from vmring import Home, until
 
+#: Its tests leave the home and the VM as they found them: see conftest.
+IN_COMMONS = True
+
 
 def test_what_a_vm_uses(banger: Home, vm: str) -> None:
     [use] = banger.ok("vm", "stats", vm, "--json").json

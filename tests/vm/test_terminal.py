@@ -18,6 +18,9 @@ from typing import IO
 import pytest
 from vmring import Home
 
+#: Its tests leave the home and the VM as they found them: see conftest.
+IN_COMMONS = True
+
 
 class Terminal:
     """A call of the command line on a terminal, as a person has one."""

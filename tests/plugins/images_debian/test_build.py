@@ -92,6 +92,7 @@ class TestBookworm(_Debian):
         assert "security.capability" in look(pulled.rootfs, "ea_list /usr/bin/ping")
 
 
+@pytest.mark.long
 class TestTrixie(_Debian):
     reference = "trixie"
     pulls = 1

@@ -43,6 +43,7 @@ class TestBookworm(_Debian):
 
 @pytest.mark.vm
 @pytest.mark.timeout(600)
+@pytest.mark.long
 class TestTrixie(_Debian):
     reference = "trixie"
     pulls = 1
