@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("BANGER_") and "_TEST_" not in name]:
         del os.environ[name]
     os.environ.pop("XDG_RUNTIME_DIR", None)
+    os.environ["BANGER_MODE"] = "user"
     os.environ.update({f"XDG_{kind}_HOME": str(BASE / kind[:2].lower()) for kind in HOMES})
     sys.addaudithook(_refuse_own_state)
 

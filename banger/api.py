@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from banger.build import build_info as build_info
     from banger.cli.client import Client as Client
     from banger.cli.cp import send_directory as send_directory
     from banger.cli.extension import Extension as Extension
@@ -32,7 +33,14 @@ if TYPE_CHECKING:
     from banger.cli.terminal import open_stream as open_stream
     from banger.cli.vm import run_operation as run_operation
     from banger.cli.vm_exec import run_in_vm as run_in_vm
+    from banger.config.install import INSTALL as INSTALL
+    from banger.config.install import Install as Install
+    from banger.config.install import find_install as find_install
     from banger.config.paths import NAME_ROUTES as NAME_ROUTES
+    from banger.config.paths import SYSTEM_CACHE as SYSTEM_CACHE
+    from banger.config.paths import SYSTEM_CONFIG as SYSTEM_CONFIG
+    from banger.config.paths import SYSTEM_SOCKET as SYSTEM_SOCKET
+    from banger.config.paths import SYSTEM_STATE as SYSTEM_STATE
     from banger.config.paths import find_state as find_state
     from banger.daemon.context import OperationContext as OperationContext
     from banger.daemon.supervisor import ServiceContext as ServiceContext
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from banger.errors import CancelledError as CancelledError
     from banger.errors import ConfigError as ConfigError
     from banger.errors import ConflictError as ConflictError
+    from banger.errors import DaemonError as DaemonError
     from banger.errors import GuestError as GuestError
     from banger.errors import HostError as HostError
     from banger.errors import ImageError as ImageError
@@ -130,6 +139,7 @@ if TYPE_CHECKING:
 
 #: module -> the names it is home to.
 _HOMES = {
+    "banger.build": "build_info",
     "banger.cli.client": "Client",
     "banger.cli.cp": "send_directory",
     "banger.cli.extension": "Extension Place Work open_handover",
@@ -139,11 +149,13 @@ _HOMES = {
     "banger.cli.terminal": "open_stream",
     "banger.cli.vm": "run_operation",
     "banger.cli.vm_exec": "run_in_vm",
-    "banger.config.paths": "NAME_ROUTES find_state",
+    "banger.config.install": "INSTALL Install find_install",
+    "banger.config.paths": "NAME_ROUTES SYSTEM_CACHE SYSTEM_CONFIG SYSTEM_SOCKET SYSTEM_STATE find_state",
     "banger.daemon.context": "OperationContext",
     "banger.daemon.supervisor": "ServiceContext",
     "banger.errors": (
-        "BangerError CancelledError ConfigError ConflictError GuestError HostError ImageError KernelError "
+        "BangerError CancelledError ConfigError ConflictError DaemonError GuestError HostError ImageError "
+        "KernelError "
         "LoginError NetworkError NotFoundError PluginError StartError UsageError VmmError"
     ),
     "banger.transfer.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",

@@ -19,7 +19,7 @@ fi
 # VMs mostly wait for their guests, so the quick rings, the builds and then some of the VMs' tests run beside the others;
 # what those said comes at the end. The image that VMs need is built once.
 if (($# == 0)); then
-    later=(tests/vm/test_pages.py tests/vm/test_workspace.py)
+    later=(tests/vm/test_pages.py)
     said=$(mktemp)
     state=$(mktemp -d /tmp/bts-XXXX)
     export BANGER_TEST_STATE=${BANGER_TEST_STATE:-$state}

@@ -14,11 +14,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from banger.config.fingerprint import fingerprint
-from banger.config.paths import Paths, find_paths, make_private
+from banger.config.paths import Paths, find_paths, find_user_paths, make_private
 from banger.errors import DaemonError, LoginError, StaleDaemonError, error_from_problem
 from banger.host.caller import read_own
 
@@ -26,6 +28,8 @@ from banger.host.caller import read_own
 START_TIMEOUT = 20.0
 #: Seconds between two lines of an answer: a pull reports at least this often.
 _READ_TIMEOUT = 900.0
+#: Seconds that a service gets until it answers again.
+_SERVICE_TIMEOUT = 8.0
 _HEAD_LIMIT, _LINE_LIMIT = 65536, 64 * 1024 * 1024
 
 #: Seconds for the answer to a call without progress.
@@ -39,8 +43,9 @@ Event = dict[str, Any]
 class Client:
     """One user's daemon, started when it does not run."""
 
-    def __init__(self) -> None:
-        self.paths: Paths = find_paths()
+    def __init__(self, socket: Path | None = None) -> None:
+        """:param socket: the daemon's; none means that of :func:`find_paths`."""
+        self.paths: Paths = replace(find_user_paths(), service=socket) if socket else find_paths()
         self._noticed = self._warned = False
         self._warning: str | None = None
         self._held = contextlib.ExitStack()
@@ -49,7 +54,9 @@ class Client:
     @cached_property
     def fingerprint(self) -> str:
         """What this program was started from, as a digest; a daemon that was started from the same has the same."""
-        return hashlib.sha256(fingerprint(self.paths.config).encode()).hexdigest()[:32]
+        return hashlib.sha256(
+            fingerprint(self.paths.config, is_system=self.paths.is_system).encode()
+        ).hexdigest()[:32]
 
     def call(
         self,
@@ -122,12 +129,31 @@ class Client:
                 raise DaemonError(
                     f"no permission for {path}", hint="check who owns the state directory"
                 ) from error
+            if self.paths.service is not None:
+                return self._wait_service(_SERVICE_TIMEOUT if start else 0)
             if not start:
                 raise _not_running() from error
         from banger.cli.launch import start_daemon
 
         make_private(self.paths.state)
         return start_daemon(self.paths, START_TIMEOUT)
+
+    def _wait_service(self, seconds: float) -> socket.socket:
+        """Return a connection to a daemon that somebody else starts, and perhaps just starts again."""
+        path, began = str(self.paths.daemon_socket), time.monotonic()
+        while True:
+            try:
+                return _open(path)
+            except OSError as error:
+                waited = time.monotonic() - began
+                if waited < seconds or (seconds > 0 and waited < START_TIMEOUT and self._is_held()):
+                    time.sleep(0.02)
+                    continue
+                hint = "sudo systemctl start bangerd; what happened: journalctl -u bangerd"
+                raise DaemonError(
+                    f"no daemon answers at {path}",
+                    hint=hint if self.paths.is_system else "is BANGER_SOCKET right?",
+                ) from error
 
     def wait_gone(self) -> None:
         """Wait, bounded, until no daemon answers and the last one has let go of the state directory."""
@@ -163,7 +189,8 @@ class Client:
         on_event: Callable[[Event], None] | None,
         peek: float | None = None,
     ) -> dict[str, Any]:
-        mark = f"Banger-Fingerprint: {self.fingerprint}\r\n" if peek is None else ""
+        ours = peek is None and (self.paths.service is None or self.paths.is_system)
+        mark = f"Banger-Fingerprint: {self.fingerprint}\r\n" if ours else ""
         mark += f"Banger-Caller: {json.dumps(read_own())}\r\n"
         if self._logins:
             mark += f"Banger-Logins: {json.dumps(self._logins)}\r\n"

@@ -51,6 +51,11 @@ def purge(dry_run: bool, with_config: bool, yes: bool, as_json: bool) -> None:
     told of banger (completion, ssh) is named.
     """
     paths = find_paths()
+    if paths.service is not None:
+        raise UsageError(
+            "the daemon is a service here",
+            hint='sudo "$(command -v banger)" system uninstall --purge; of user mode: BANGER_MODE=user banger purge',
+        )
     targets = find_targets(paths, with_config)
     if targets and not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError("nothing was removed: nobody is there to say yes", hint="banger purge --yes")

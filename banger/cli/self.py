@@ -10,7 +10,7 @@ import click
 from banger.cli.client import Client
 from banger.cli.output import clean, green, print_json, print_pairs, print_table, red, say, yellow
 from banger.cli.vm import json_option
-from banger.errors import BangerError, DaemonError, NotFoundError
+from banger.errors import BangerError, DaemonError, NotFoundError, UsageError
 
 #: Seconds that a daemon gets to say that it will end, and to be gone once it was killed.
 _STOP_SECONDS = 10.0
@@ -61,7 +61,10 @@ def _describe_service(line: dict[str, Any]) -> str:
 @json_option
 def daemon_stop(force: bool, as_json: bool) -> None:
     """End the daemon; VMs go on, and the next command starts it again."""
-    stopped = _end_daemon(Client(), force=force)
+    client = Client()
+    if client.paths.service is not None:
+        raise UsageError("the daemon is a service here", hint="sudo systemctl stop bangerd (VMs go on)")
+    stopped = _end_daemon(client, force=force)
     if as_json:
         print_json({"stopped": stopped})
     elif stopped:

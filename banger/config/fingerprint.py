@@ -12,13 +12,16 @@ from collections.abc import Iterator
 import banger
 
 
-def fingerprint(config: tuple[os.PathLike[str], ...]) -> str:
+def fingerprint(config: tuple[os.PathLike[str], ...], *, is_system: bool = False) -> str:
     """Return what a daemon must share with its client, as readable text.
 
     Version, environment and Python (by whichever of its names it was called), every entry point of the group
     ``banger`` with its distribution's version, the modification times of the configuration files and, in an editable
-    install, of the newest source file.
+    install, of the newest source file. In system mode only the files': the daemon has an environment of its own there,
+    which root replaces.
     """
+    if is_system:
+        return "\n".join(f"{os.fspath(file)} {_mtime(file)}" for file in config)
     python = f"{sys.prefix} {sys.implementation.cache_tag}"
     parts = [f"banger {banger.__version__}", python, *sorted(entry_points("banger"))]
     parts += [f"{os.fspath(file)} {_mtime(file)}" for file in config]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from banger.config.install import find_install
 from banger.errors import ConfigError, StoreError
 
 #: Where systemd-resolved is told to ask banger for names: from version 258 on, and before.
@@ -20,16 +21,24 @@ NAME_ROUTES = (
 _STATE_LIMIT = 107 - len("/s/01234567/agent")
 
 
+#: The host's own, in system mode; the daemon runs as its owner there too.
+SYSTEM_STATE, SYSTEM_CACHE = Path("/var/lib/banger"), Path("/var/cache/banger")
+SYSTEM_SOCKET = Path("/run/banger/bangerd.sock")
+SYSTEM_CONFIG = Path("/etc/banger/config.toml")
+
+
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The directories of one user's banger.
+    """The directories of one banger: a user's, or the host's.
 
     :param config: configuration files, in order of growing precedence.
+    :param service: where a daemon answers that the command line does not start; None: in the state directory.
     """
 
     state: Path
     cache: Path
     config: tuple[Path, ...]
+    service: Path | None = None
 
     @property
     def sockets(self) -> Path:
@@ -37,11 +46,16 @@ class Paths:
 
     @property
     def daemon_socket(self) -> Path:
-        return self.sockets / "bangerd.sock"
+        return self.service or self.sockets / "bangerd.sock"
 
     @property
     def stream_socket(self) -> Path:
-        return self.sockets / "stream.sock"
+        return self.daemon_socket.with_name("stream.sock")
+
+    @property
+    def is_system(self) -> bool:
+        """Whether these are the host's."""
+        return self.state == SYSTEM_STATE
 
     @property
     def lock(self) -> Path:
@@ -98,10 +112,38 @@ class Paths:
 
 
 def find_paths() -> Paths:
-    """Return the paths, by the XDG base directory specification.
+    """Return the paths of the banger that is meant.
 
-    :raises ConfigError: no home directory, or a state directory too long for the sockets under it.
+    The socket that ``BANGER_SOCKET`` names, else the host's where it was installed for this user, else the user's own.
+    ``BANGER_MODE``, ``user`` or ``system``, says which of the last two.
+
+    :raises ConfigError: no home directory, a state directory too long for the sockets under it, or a wrong variable.
     """
+    mode, socket = os.environ.get("BANGER_MODE") or "", os.environ.get("BANGER_SOCKET") or ""
+    if mode not in ("", "user", "system"):
+        raise ConfigError(f"BANGER_MODE is {mode[:40]}", hint="set it to user or system, or not at all")
+    if socket and not os.path.isabs(socket):
+        raise ConfigError(f"BANGER_SOCKET is no absolute path: {socket[:200]}", hint=f"as {SYSTEM_SOCKET} is")
+    if socket:
+        return replace(find_user_paths(), service=Path(socket))
+    return _system_paths() if mode == "system" or (mode == "" and _is_owner()) else find_user_paths()
+
+
+def _is_owner() -> bool:
+    found = find_install()
+    return found is not None and found.uid == os.getuid()
+
+
+def _system_paths() -> Paths:
+    """Return the host's paths; the same for the daemon and for its owner's command line, whatever is set there."""
+    import pwd
+
+    own = Path(pwd.getpwuid(os.getuid()).pw_dir, ".config", "banger", "config.toml")
+    return Paths(SYSTEM_STATE, SYSTEM_CACHE, (SYSTEM_CONFIG, own), SYSTEM_SOCKET)
+
+
+def find_user_paths() -> Paths:
+    """Return the user's own paths, by the XDG base directory specification; ConfigError as :func:`find_paths`."""
     from platformdirs.unix import Unix
 
     directories = Unix("banger")
@@ -116,7 +158,7 @@ def find_paths() -> Paths:
     return Paths(
         state=state,
         cache=Path(directories.user_cache_path),
-        config=(Path("/etc/banger/config.toml"), Path(directories.user_config_path) / "config.toml"),
+        config=(SYSTEM_CONFIG, Path(directories.user_config_path) / "config.toml"),
     )
 
 

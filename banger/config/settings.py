@@ -96,15 +96,22 @@ class Settings:
         return self.origins.get(path, BUILT_IN)
 
 
-def read_settings(files: Iterable[Path]) -> Settings:
+#: What a user may set for the host's daemon: what his VMs get. The rest is root's, in /etc.
+_PERSONAL = ("auth", "defaults", "file_sync")
+
+
+def read_settings(files: Iterable[Path], personal: Path | None = None) -> Settings:
     """Read and check configuration files, later ones over earlier ones; missing ones are fine.
 
+    :param personal: the one of them of which only what VMs get is taken, in system mode.
     :raises ConfigError: unreadable, not TOML, an unknown key or a wrong value; names file and dotted path.
     """
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for file in files:
         table = _read_file(file)
+        if file == personal:
+            table = {key: value for key, value in table.items() if key in _PERSONAL}
         _merge(merged, table, str(file), origins)
     level = os.environ.get("BANGER_LOG_LEVEL")
     if level:

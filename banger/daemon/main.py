@@ -204,7 +204,7 @@ def make_services(paths: Paths, settings: Settings, plugins: Plugins, mark: str)
 def _configure(paths: Paths, mark: str) -> Services:
     """Build the daemon's parts as the files say; where they do not hold, those that work without."""
     try:
-        settings = read_settings(paths.config)
+        settings = read_settings(paths.config, personal=paths.config[-1] if paths.is_system else None)
         services = make_services(paths, settings, load_plugins(settings), mark)
     except ConfigError as problem:
         log.error("the configuration cannot be used: %s", problem.message)
@@ -221,7 +221,7 @@ async def _serve(paths: Paths) -> None:
     from banger.daemon.server import serve_http
     from banger.daemon.wake import watch_clock
 
-    mark = fingerprint(paths.config)
+    mark = fingerprint(paths.config, is_system=paths.is_system)
     services = _configure(paths, mark)
     plugins = services.plugins
     write_commands(services)

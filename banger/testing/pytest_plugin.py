@@ -56,6 +56,7 @@ def banger_dirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[BangerDirs]:
     home = Path(tempfile.mkdtemp(prefix="banger t"))
     for name in [*_FOREIGN, *(name for name in os.environ if name.startswith("BANGER_"))]:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BANGER_MODE", "user")
     monkeypatch.setenv("HOME", str(home))
     for kind in ("STATE", "CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))

@@ -19,17 +19,6 @@ PAGES = [
 ]
 
 
-#: What a newcomer reads first; the others' commands are tests of the ring as well, and their pages run in ring long.
-FIRST = {
-    "README.md",
-    "first-vm.md",
-    "first-plugin.md",
-    "use-from-python.md",
-    "bring-a-repository.md",
-    "run-without-kvm.md",
-}
-
-
 def installed(folder: Path) -> Path:
     """Return a folder with the tutorial's plugin in it, as pip would leave it."""
     source = ROOT / "docs/tutorial/banger_plugin_hello"
@@ -47,11 +36,7 @@ def installed(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=() if page.name in FIRST else pytest.mark.long) for page in PAGES],
-    ids=[str(page.relative_to(ROOT)) for page in PAGES],
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(ring: Ring, tmp_path: Path, page: Path) -> None:
     home = ring.home()
     # as a reader has it: what the pages show comes from the built-in defaults

@@ -52,6 +52,7 @@ class Home:
         self.env = {
             **{name: os.environ[name] for name in ("PATH", "LANG", "TERM") if name in os.environ},
             "HOME": str(base),
+            "BANGER_MODE": "user",
             "XDG_STATE_HOME": str(base / "s"),
             "XDG_CACHE_HOME": str(base / "c"),
             "XDG_CONFIG_HOME": str(base / "cfg"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from banger.cli import client
 from banger.cli.client import Client, read_environment
 from banger.config.paths import find_paths, make_private
 from banger.errors import BangerError, ConflictError, DaemonError, UsageError
@@ -223,3 +224,14 @@ def test_every_error_the_client_raises_is_ours(daemon: FakeDaemon) -> None:
         daemon.answers.append([make()])
         with pytest.raises(BangerError):
             call()
+
+
+def test_a_service_that_does_not_answer_is_named(
+    banger_dirs: BangerDirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_SERVICE_TIMEOUT", 0.0)
+    socket = banger_dirs.home / "gone.sock"
+    with pytest.raises(DaemonError, match=f"no daemon answers at {socket}") as caught:
+        Client(socket).call("daemon.status")
+    assert caught.value.hint == "is BANGER_SOCKET right?"
+    assert not banger_dirs.state.exists(), "no daemon was started"

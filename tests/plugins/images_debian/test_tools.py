@@ -25,7 +25,10 @@ class Tmux:
         self.conf = home / "tmux.conf"
         text = SCRIPT.with_name("tmux.conf").read_text()
         assert "/usr/local/bin/tmux-sessions" in text
-        self.conf.write_text(text.replace("/usr/local/bin/tmux-sessions", f"sh {SCRIPT}"))
+        # SCRIPT's own path may have spaces in it
+        script = home / "tmux-sessions"
+        script.symlink_to(SCRIPT)
+        self.conf.write_text(text.replace("/usr/local/bin/tmux-sessions", f"sh {script}"))
         kept = {name: os.environ[name] for name in ("PATH",)}
         self.environment = {
             **kept,

@@ -41,9 +41,8 @@ class TestBookworm(_Debian):
     reference = "bookworm"
 
 
-@pytest.mark.vm
-@pytest.mark.timeout(600)
 @pytest.mark.long
+@pytest.mark.timeout(600)
 class TestTrixie(_Debian):
     reference = "trixie"
     pulls = 1
