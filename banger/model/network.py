@@ -70,8 +70,8 @@ class NetworkMode:
 
     :param attachment: the kind of attachment that ``prepare`` returns: ``qemu-user`` or ``tap``.
     :param gives: what VMs get, as words for ``vm show``: ``egress``, ``publish``, ``host-address``, ``vm-to-vm``.
-    :param assign: a VM's own host address, chosen at create from the addresses that other VMs hold; milliseconds,
-        no I/O but a look at the host's addresses. None when this mode gives no host address.
+    :param assign: a VM's own host address, chosen from the addresses that other VMs hold when it is created or changes
+        its network; milliseconds, no I/O but a look at the host's addresses. None when this mode gives no host address.
     :param leads_out: whether VMs have a way out under these settings of the mode's plugin; None: as ``gives`` says.
     :param prepare: acquires the attachment at each start; records before it acquires.
     :param release: undoes ``prepare``; the rules of ``StartStep.undo``.
