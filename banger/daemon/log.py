@@ -67,7 +67,7 @@ def set_up_log(paths: Paths) -> None:
     os.chmod(paths.log, 0o600)
     file.setFormatter(JsonFormatter())
     handlers: list[logging.Handler] = [file]
-    if is_journal(sys.stderr.fileno(), os.environ.get("JOURNAL_STREAM")):
+    if sys.stderr is not None and is_journal(sys.stderr.fileno(), os.environ.get("JOURNAL_STREAM")):
         journal = logging.StreamHandler(sys.stderr)
         journal.setFormatter(JournalFormatter())
         handlers.append(journal)
