@@ -61,6 +61,16 @@ if TYPE_CHECKING:
     from banger.errors import UsageError as UsageError
     from banger.errors import VmmError as VmmError
     from banger.guest.wire import clean_text as clean_text
+    from banger.helper.requests import AllowNat as AllowNat
+    from banger.helper.requests import ClaimTap as ClaimTap
+    from banger.helper.requests import CreateTap as CreateTap
+    from banger.helper.requests import DenyNat as DenyNat
+    from banger.helper.requests import EnsureBridge as EnsureBridge
+    from banger.helper.requests import RemoveBridge as RemoveBridge
+    from banger.helper.requests import RemoveTap as RemoveTap
+    from banger.helper.requests import ShowBridge as ShowBridge
+    from banger.helper.requests import ShowNat as ShowNat
+    from banger.helper.requests import ShowStatus as ShowStatus
     from banger.host.caller import Login as Login
     from banger.host.caller import find_authorities as find_authorities
     from banger.host.caller import find_login as find_login
@@ -75,6 +85,8 @@ if TYPE_CHECKING:
     from banger.host.disk import digest_file as digest_file
     from banger.host.disk import has_ext4 as has_ext4
     from banger.host.folder import remove_tree as remove_tree
+    from banger.host.privileged import HostPrivileged as HostPrivileged
+    from banger.host.privileged import Privileged as Privileged
     from banger.host.process import find_process as find_process
     from banger.host.process import has_arguments as has_arguments
     from banger.host.process import inheritable_descriptors as inheritable_descriptors
@@ -160,6 +172,10 @@ _HOMES = {
     ),
     "banger.transfer.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",
     "banger.guest.wire": "clean_text",
+    "banger.helper.requests": (
+        "AllowNat ClaimTap CreateTap DenyNat EnsureBridge RemoveBridge RemoveTap ShowBridge ShowNat ShowStatus"
+    ),
+    "banger.host.privileged": "HostPrivileged Privileged",
     "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands failed_program",
     "banger.host.copy": "copy_disk",

@@ -230,11 +230,13 @@ def helper_page() -> str:
 
 
 def plan_lines() -> list[str]:
-    """Return the plan of a VM with the capabilities that are on by default, as ``vm start --plan`` prints it."""
+    """Return the plan of a VM on the network user with what is on by default, as ``vm start --plan`` prints it."""
     from banger.daemon.services import fill_registries
 
     registries = fill_registries(_plugins())
-    on = {name: {} for name, capability in registries.capabilities.items() if capability.default}
+    attachment = registries.networks["user"].attachment
+    capabilities = registries.capabilities.items()
+    on = {name: {} for name, capability in capabilities if capability.default and capability.fits(attachment)}
     steps = [f"{owned.value.name} ({owned.plugin})" for owned in registries.plan(on)]
     return [f"{number:2}. {step}" for number, step in enumerate(steps, 1)]
 

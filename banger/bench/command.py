@@ -84,6 +84,19 @@ def load(scale: float, as_json: bool) -> None:
     _show(measure_load(Client(), scale), as_json)
 
 
+@bench.command()
+@click.option("--runs", type=click.IntRange(1, 200), default=20, show_default=True, help="rounds")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def network(runs: int, as_json: bool) -> None:
+    """Measure the root helper: a tap of the pool against one made, a VM's network against ip and iptables.
+
+    As root, in a network namespace of its own. Your VMs and your network are left alone.
+    """
+    from banger.bench.network import measure_network
+
+    _show(measure_network(runs), as_json)
+
+
 def _show(targets: list[Target], as_json: bool) -> None:
     from banger.cli.output import print_json
 
@@ -129,4 +142,4 @@ def _row(target: Target) -> tuple[str, ...]:
 
 
 def _value(value: float, unit: str) -> str:
-    return f"{value:.3f} s" if unit == "s" else f"{value:.0f} {unit}"
+    return f"{value:.{3 if value >= 0.01 else 5}f} s" if unit == "s" else f"{value:.0f} {unit}"

@@ -236,6 +236,10 @@ class PluginSettings:
         """Return every plugin that declared settings, with them."""
         return list(self._models.items())
 
+    def has(self, plugin: str) -> bool:
+        """Tell whether a plugin declared settings."""
+        return plugin in self._models
+
     def get(self, plugin: str) -> BaseModel:
         """Return a plugin's settings.
 

@@ -14,7 +14,8 @@ def choose_address(services: Services, vm: Vm, others: list[Vm]) -> str | None:
     assign = services.registries.networks.resolve(vm.spec.network).assign
     if assign is None:
         return None
-    return assign(vm, frozenset(other.address for other in others if other.address and other.id != vm.id))
+    taken = frozenset(other.address for other in others if other.address and other.id != vm.id)
+    return assign(vm, taken, services.settings_of_network(vm.spec.network))
 
 
 def ensure_address(services: Services, vm: Vm) -> Vm:

@@ -21,6 +21,7 @@ from banger.daemon.pulls import Catalogue
 from banger.daemon.room import check_disk_room, check_room
 from banger.daemon.services import Services
 from banger.errors import BangerError, ConflictError, HostError, NetworkError, UsageError, VmmError
+from banger.model.capability import Capability
 from banger.model.image import Image, Kernel
 from banger.model.label import parse_labels
 from banger.model.name import check_vm_name, unknown_hint
@@ -165,7 +166,7 @@ def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[s
     vmm, notices = _choose_vmm(services, wanted.vmm or defaults.vmm, network, wanted.accel)
     vcpu = wanted.vcpu if wanted.vcpu is not None else default_vcpu(defaults)
     _check_vcpu(vcpu)
-    capabilities = _choose_capabilities(services, _with_nat(services, wanted, network))
+    capabilities = _choose_capabilities(services, _with_nat(services, wanted, network), network)
     spec = VmSpec(
         vcpu=vcpu,
         memory_mib=wanted.memory or default_memory_mib(defaults),
@@ -216,9 +217,9 @@ def _choose_network(services: Services, name: str | None) -> NetworkMode:
     networks = services.registries.networks
     if name is not None:
         return networks.resolve(name)
-    for candidate in _NETWORKS:
-        if candidate in networks:
-            return networks[candidate]
+    for candidate in (networks[name] for name in _NETWORKS if name in networks):
+        if candidate.offered is None or candidate.offered():
+            return candidate
     raise NetworkError("no plugin offers a network", hint="see: banger plugins list")
 
 
@@ -227,17 +228,23 @@ def find_egress(
 ) -> tuple[str, bool]:
     """Return the network that a VM would be in, and whether it has a way out there: the network's own, or by nat."""
     network = _choose_network(services, name or services.settings.core.defaults.network)
-    nat = services.registries.capabilities.get("nat")
+    nat = _find_nat(services, network)
     if nat is not None and "nat" not in without and (nat.default or "nat" in with_):
         return network.name, True
     return network.name, _leads_out(services, network)
+
+
+def _find_nat(services: Services, network: NetworkMode) -> Capability | None:
+    """Return the capability nat, where a network's VMs can have it."""
+    nat = services.registries.capabilities.get("nat")
+    return nat if nat is not None and nat.fits(network.attachment) else None
 
 
 def _leads_out(services: Services, network: NetworkMode) -> bool:
     """Tell whether a network gives its VMs a way out, as its plugin is configured."""
     if network.leads_out is None:
         return "egress" in network.gives
-    return network.leads_out(services.plugin_settings.get(services.registries.networks.owner(network.name)))
+    return network.leads_out(services.settings_of_network(network.name))
 
 
 def _choose_vmm(
@@ -276,7 +283,7 @@ def _with_nat(services: Services, wanted: VmChoices, network: NetworkMode) -> Vm
         return wanted
     if "nat" in wanted.without:
         raise UsageError("--nat and --without nat contradict each other", hint="give one of them")
-    if "nat" in services.registries.capabilities:
+    if _find_nat(services, network) is not None:
         named = any(text.partition(":")[0] == "nat" for text in wanted.with_)
         return wanted if named else wanted.model_copy(update={"with_": (*wanted.with_, "nat")})
     if _leads_out(services, network):
@@ -287,10 +294,23 @@ def _with_nat(services: Services, wanted: VmChoices, network: NetworkMode) -> Vm
     )
 
 
-def _choose_capabilities(services: Services, wanted: VmChoices) -> dict[str, dict[str, Any]]:
+def _choose_capabilities(
+    services: Services, wanted: VmChoices, network: NetworkMode
+) -> dict[str, dict[str, Any]]:
     table = services.registries.capabilities
-    default = {name: _check_options(services, name, {}) for name, value in table.items() if value.default}
-    return change_capabilities(services, default, wanted.with_, wanted.without)
+    default = {
+        name: _check_options(services, name, {})
+        for name, value in table.items()
+        if value.default and value.fits(network.attachment)
+    }
+    chosen = change_capabilities(services, default, wanted.with_, wanted.without)
+    for name in chosen:
+        if not table[name].fits(network.attachment):
+            raise UsageError(
+                f"capability '{name}' is not for VMs on network '{network.name}'",
+                hint=f"--without {name}, or another network: --net",
+            )
+    return chosen
 
 
 def change_capabilities(

@@ -18,6 +18,7 @@ from banger.daemon.declared import check_declared, check_offer, check_schemas
 from banger.daemon.locks import Locks
 from banger.host.command import Commands, HostCommands
 from banger.host.disk import Disks, HostDisks
+from banger.host.privileged import HostPrivileged, Privileged
 from banger.model.auth import AuthSync
 from banger.model.capability import Capability
 from banger.model.check import Check
@@ -166,6 +167,7 @@ class Services:
     fingerprint_digest: str
     commands: Commands = field(init=False)
     disks: Disks = field(init=False)
+    privileged: Privileged = field(init=False)
     locks: Locks = field(default_factory=Locks)
     operations: OperationTable = field(default_factory=OperationTable)
     pool: ThreadPoolExecutor = field(
@@ -202,6 +204,12 @@ class Services:
         if self.settings.problem is not None:
             raise repeat_problem(self.settings.problem)
 
+    def settings_of_network(self, name: str) -> Any:
+        """Return the settings of the plugin that offers a network; None where it declared none."""
+        owner = self.registries.networks.owner(name)
+        return self.plugin_settings.get(owner) if self.plugin_settings.has(owner) else None
+
     def __post_init__(self) -> None:
         self.commands = HostCommands(self.paths.journal)
         self.disks = HostDisks(self.commands)
+        self.privileged = HostPrivileged()

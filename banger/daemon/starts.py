@@ -62,7 +62,15 @@ def undo_factory(services: Services, vm: Vm) -> Callable[[Section], UndoContext]
     paths, registries = vm_paths(services, vm), services.registries
 
     def make(section: Section) -> UndoContext:
-        return UndoContext(vm, section.data, paths, services.commands, registries.vmms, registries.networks)
+        return UndoContext(
+            vm,
+            section.data,
+            paths,
+            services.commands,
+            services.privileged,
+            registries.vmms,
+            registries.networks,
+        )
 
     return make
 
@@ -149,6 +157,7 @@ class StepContext:
         self.paths: VmPaths = start.paths
         self.commands = start.op.services.commands
         self.disks = start.op.services.disks
+        self.privileged = start.op.services.privileged
         self.vmm: Vmm = start.vmm
         self.network: NetworkMode = start.network
         self.capabilities: tuple[tuple[Capability, Mapping[str, Any]], ...] = start.capabilities

@@ -21,6 +21,7 @@ from banger.model.vm import VmState
 if TYPE_CHECKING:
     from banger.daemon.services import Services
     from banger.guest.channel import GuestStream
+    from banger.host.privileged import Privileged
     from banger.model.vm import Vm
     from banger.plugins import Event
 
@@ -113,6 +114,11 @@ class ServiceContext:
     def settings(self) -> Any:
         """Return the plugin's settings; PluginError when it declared none."""
         return self._services.plugin_settings.get(self._run.plugin)
+
+    @property
+    def privileged(self) -> Privileged:
+        """What only root may do; its calls block: in a thread."""
+        return self._services.privileged
 
     @property
     def directory(self) -> Path:

@@ -23,8 +23,10 @@ def main() -> int:
         parser.error("it runs as root")
     if not 0 <= given.owner < 2**32 - 1:
         parser.error(f"{given.owner} is no user id")
+    from banger.helper.links import keep_links
     from banger.helper.server import Server, bind
 
+    keep_links()
     server = Server(given.owner)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.end())

@@ -12,8 +12,10 @@ from banger.helper.links import (
     Links,
     alias_of,
     check_bridge,
+    find_pooled,
     is_our_tap,
     make_tap,
+    note_pooled,
     open_links,
     resolve_bridge,
 )
@@ -46,14 +48,14 @@ def ensure_bridge(request: EnsureBridge) -> dict[str, Any]:
         if link is None:
             link = links.add_bridge(request.bridge, mac)
         if link.alias is None:
-            links.set(link, ifalias=alias_of(request.mark))
+            links.set(link.index, ifalias=alias_of(request.mark))
         for other in had:
             if other != wanted:
                 links.remove_address(link, other)
         if wanted not in had:
             links.add_address(link, wanted)
         if not link.up:
-            links.set(link, state="up")
+            links.set(link.index, state="up")
     table.ensure(request.bridge)
     return {"made": new}
 
@@ -136,20 +138,23 @@ def create_tap(request: CreateTap, owner: int) -> dict[str, Any]:
         tap = _resolve_tap(links, request)
         try:
             state = "down" if request.tap.startswith(_POOL) else "up"
-            links.set(tap, master=bridge.index, ifalias=alias_of(request.mark), state=state)
-            links.isolate(tap, request.isolated)
+            links.set(tap.index, master=bridge.index, ifalias=alias_of(request.mark), state=state)
+            if request.isolated or (there is not None and there.isolated):
+                links.isolate(tap, request.isolated)
         except BaseException:
             if there is None:
                 links.remove(tap)
             raise
+        if request.tap.startswith(_POOL):
+            note_pooled(tap, request.mark)
     return {"made": there is None}
 
 
 def claim_tap(request: ClaimTap) -> dict[str, Any]:
     """Take a tap of the pool: one message renames it and brings it up."""
     with open_links() as links:
-        pooled = links.find(request.pooled)
-        if pooled is None or pooled.alias != alias_of(request.mark):
+        pooled = find_pooled(links, request.pooled, request.mark)
+        if pooled is None:
             raise ConflictError(f"{request.pooled} is not in the pool any more", hint="take another")
         links.set(pooled, ifname=request.tap, state="up")
     return {}

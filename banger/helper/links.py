@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -47,6 +48,10 @@ class Links:
     def __init__(self, route: Any) -> None:
         self._route = route
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._route.close()
+
     def find(self, name: str) -> Link | None:
         """Return a link by name."""
         try:
@@ -69,9 +74,9 @@ class Links:
             raise NetworkError(f"{name} went away while it was made")
         return made
 
-    def set(self, link: Link, **changes: Any) -> None:
+    def set(self, index: int, **changes: Any) -> None:
         """Change a link."""
-        self._route.link("set", index=link.index, **changes)
+        self._route.link("set", index=index, **changes)
 
     def isolate(self, link: Link, on: bool) -> None:
         """Make a bridge's port an isolated one, or an ordinary one."""
@@ -121,6 +126,18 @@ class Links:
             return f"link {index}"
 
 
+class _Kept:
+    """The connection of a process that serves one call after the other, and so needs no more than one."""
+
+    wanted = False
+    links: Links | None = None
+
+
+def keep_links() -> None:
+    """Keep the connection between calls from now on; for a process of one thread only."""
+    _Kept.wanted = True
+
+
 @contextlib.contextmanager
 def open_links() -> Iterator[Links]:
     """Connect to the kernel; what it refuses becomes a NetworkError.
@@ -130,16 +147,21 @@ def open_links() -> Iterator[Links]:
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
+    links, _Kept.links = _Kept.links or Links(IPRoute()), None
     try:
-        with IPRoute() as route:
-            yield Links(route)
+        yield links
     except NetlinkError as error:
         said = os.strerror(error.code)
-        if error.code == 1:
+        if error.code == errno.EPERM:
             raise HostError(
                 f"the kernel lets this process change no links: {said}", hint="as root"
             ) from error
         raise NetworkError(f"the kernel refused: {said}", hint="see: ip link; ip addr") from error
+    finally:
+        if _Kept.wanted and _Kept.links is None:
+            _Kept.links = links
+        else:
+            links.close()
 
 
 def _read(message: Any) -> Link:
@@ -166,6 +188,25 @@ def is_our_tap(link: Link, mark: str) -> bool:
     """Tell whether a tap was made for this banger: by its alias, which one made half has not got yet."""
     half_made = link.alias is None and link.master is None and not link.up
     return link.kind == "tun" and (link.alias == alias_of(mark) or half_made)
+
+
+#: Taps of the pool that this process made: name -> index, which no other link gets again, and mark.
+_pooled: dict[str, tuple[int, str]] = {}
+
+
+def note_pooled(tap: Link, mark: str) -> None:
+    """Note a tap of the pool, so that nobody has to look whose it is when it is taken."""
+    _pooled[tap.name] = (tap.index, mark)
+
+
+def find_pooled(links: Links, name: str, mark: str) -> int | None:
+    """Return the index of a tap of the pool that is ours."""
+    if (noted := _pooled.pop(name, None)) is not None and noted[1] == mark:
+        with contextlib.suppress(OSError):
+            if socket.if_nametoindex(name) == noted[0]:
+                return noted[0]
+    link = links.find(name)
+    return link.index if link is not None and link.alias == alias_of(mark) else None
 
 
 def resolve_bridge(links: Links, name: str, mark: str) -> Link:
@@ -198,7 +239,7 @@ def make_tap(name: str, owner: int) -> None:
         fcntl.ioctl(descriptor, _TUNSETOWNER, owner)
         fcntl.ioctl(descriptor, _TUNSETPERSIST, 1)
     except OSError as error:
-        if isinstance(error, FileExistsError) or error.errno == 16:
+        if isinstance(error, FileExistsError) or error.errno == errno.EBUSY:
             raise ConflictError(f"there is a link {name}", hint=f"see: ip link show {name}") from error
         raise HostError(f"the tap {name} cannot be made: {error.strerror}", hint="as root") from error
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 from banger.errors import HostError
 from banger.helper import table
 from banger.helper.bridge import check_guests
+from banger.helper.nft import run_nft
 from banger.helper.requests import AllowNat, DenyNat, ShowNat
 
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -19,14 +20,15 @@ def allow(request: AllowNat) -> dict[str, Any]:
     """Give guests a way out, and turn forwarding on where it is off."""
     check_guests(request, request.addresses)
     name, forwards = table.name_of(request.bridge), is_forwarding()
-    script = table.base(request.bridge)
+    there = table.read(request.bridge)
+    script = "" if there is not None and there.right else table.base(request.bridge)
     if request.only:
         script += f"flush set ip {name} guests\n"
     if request.addresses:
         script += f"add element ip {name} guests {{ {', '.join(request.addresses)} }}\n"
         if not forwards:
             script += f"add chain ip {name} {table.WAS_OFF}\n"
-    table.run_nft(["-f", "-"], script)
+    run_nft(script)
     if request.addresses and not forwards:
         _set_forwarding(on=True)
     elif request.only and not request.addresses:
@@ -40,7 +42,7 @@ def deny(request: DenyNat) -> dict[str, Any]:
     if there is None or request.address not in there.guests:
         return {"removed": False}
     name = table.name_of(request.bridge)
-    table.run_nft(["-f", "-"], f"delete element ip {name} guests {{ {request.address} }}\n")
+    run_nft(f"delete element ip {name} guests {{ {request.address} }}\n")
     if there.guests == {request.address}:
         _end(request.bridge)
     return {"removed": True}
@@ -79,7 +81,7 @@ def _end(bridge: str) -> None:
     name = table.name_of(bridge)
     if not any(True for chain in _chains_of_others(bridge) if chain.get("hook") == "forward"):
         _set_forwarding(on=False)
-    table.run_nft(["-f", "-"], f"delete chain ip {name} {table.WAS_OFF}\n")
+    run_nft(f"delete chain ip {name} {table.WAS_OFF}\n")
 
 
 def _chains_of_others(bridge: str) -> list[dict[str, Any]]:
@@ -102,7 +104,7 @@ def find_blockers(bridge: str) -> list[dict[str, str]]:
         if chain.get("policy") != "drop" and not firewalld:
             continue
         where = f"{chain['family']} {chain['table']}"
-        rules = table.run_nft(["list", "table", *where.split()])
+        rules = run_nft(f"list table {where}")
         if f'"{bridge}"' not in rules:
             who = "firewalld" if firewalld else next((_KNOWN[name] for name in _KNOWN if name in rules), "")
             found.append({"table": where, "chain": chain["name"], "who": who})

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from banger.errors import HostError, NetworkError
+from banger.errors import NetworkError
+from banger.helper.nft import run_nft
 
-#: Where nft is looked for: nobody but root writes there.
-_PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft", "/usr/bin/nft")
-_NFT_SECONDS = 15.0
 #: An empty chain of this name: forwarding was off before the first guest, and is turned off again after the last.
 WAS_OFF = "forwarding_was_off"
 
@@ -22,10 +19,12 @@ class Table:
     """What a table holds.
 
     :param guests: addresses that have a way out. :param was_off: whether forwarding was off before the first of them.
+    :param right: whether its rules are all there, as this version makes them.
     """
 
     guests: frozenset[str]
     was_off: bool
+    right: bool
 
 
 def name_of(bridge: str) -> str:
@@ -38,6 +37,16 @@ def base(bridge: str) -> str:
 
     Guests reach the host and each other; beyond, only those that have a way out, and nobody comes in but with answers.
     """
+    rules = _rules(bridge)
+    return f"{rules}add chain ip {name_of(bridge)} {_mark_of(rules)}\n"
+
+
+def _mark_of(rules: str) -> str:
+    """Return the name of the empty chain that says which rules a table was made with."""
+    return f"made_{hashlib.sha256(rules.encode()).hexdigest()[:8]}"
+
+
+def _rules(bridge: str) -> str:
     table = name_of(bridge)
     return f"""\
 add table ip {table}
@@ -57,13 +66,15 @@ add rule ip {table} forward oifname "{bridge}" drop
 
 def ensure(bridge: str) -> None:
     """Make a bridge's table, or set its rules right."""
-    run_nft(["-f", "-"], base(bridge))
+    there = read(bridge)
+    if there is None or not there.right:
+        run_nft(base(bridge))
 
 
 def remove(bridge: str) -> None:
     """Remove a bridge's table, if there is one."""
     table = name_of(bridge)
-    run_nft(["-f", "-"], f"add table ip {table}\ndelete table ip {table}\n")
+    run_nft(f"add table ip {table}\ndelete table ip {table}\n")
 
 
 def read(bridge: str) -> Table | None:
@@ -76,7 +87,13 @@ def read(bridge: str) -> Table | None:
         entry["set"].get("elem", []) for entry in objects if entry.get("set", {}).get("name") == "guests"
     ]
     chains = {entry["chain"]["name"] for entry in objects if "chain" in entry}
-    return Table(frozenset(str(address) for found in guests for address in found), WAS_OFF in chains)
+    rules = _rules(bridge)
+    count = sum("rule" in entry for entry in objects)
+    return Table(
+        guests=frozenset(str(address) for found in guests for address in found),
+        was_off=WAS_OFF in chains,
+        right=_mark_of(rules) in chains and count == rules.count("add rule"),
+    )
 
 
 def list_objects(kind: str, what: str) -> list[dict[str, Any]]:
@@ -87,40 +104,7 @@ def list_objects(kind: str, what: str) -> list[dict[str, Any]]:
 def list_entries(what: str) -> list[dict[str, Any]]:
     """Return what ``nft -j list …`` says."""
     try:
-        found: list[dict[str, Any]] = json.loads(run_nft(["-j", "list", *what.split()]))["nftables"]
+        found: list[dict[str, Any]] = json.loads(run_nft(f"list {what}", as_json=True))["nftables"]
     except (ValueError, KeyError) as error:
         raise NetworkError("nft lists something that is no JSON", hint="see: nft list ruleset") from error
     return found
-
-
-def run_nft(arguments: list[str], script: str = "") -> str:
-    """Run nft and return what it prints; a script is one transaction, done whole or not at all.
-
-    :raises HostError: it is not installed. :raises NetworkError: it refused, or did not end in time.
-    """
-    program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), None)
-    if program is None:
-        raise HostError("nft is not installed", hint="sudo apt install nftables")
-    try:
-        done = subprocess.run(
-            [program, *arguments],
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=_NFT_SECONDS,
-            env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin", "LANG": "C.UTF-8"},
-            cwd="/",
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NetworkError(
-            f"nft did not end within {_NFT_SECONDS:.0f} s", hint="see: nft list tables"
-        ) from error
-    except OSError as error:
-        raise HostError(f"nft could not be started: {error.strerror}", hint="see: banger doctor") from error
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise NetworkError(
-            f"nft refused: {lines[0][:200] if lines else 'it says nothing'}", hint="nft list tables"
-        )
-    return done.stdout

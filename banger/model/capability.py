@@ -39,6 +39,7 @@ class Capability:
     :param steps: in the plan only when the capability is on.
     :param drives: disks to attach, called after the milestone ``disks-ready``.
     :param guest_config: configuration for the guest, called just before boot.
+    :param attachments: kinds of network attachment it is for (``tap``), on by default there only; None: all.
     :param lends: what the user lends a VM that is made with it, as by ``--auth``; with ``--auth none`` nothing.
     """
 
@@ -51,3 +52,8 @@ class Capability:
     drives: Callable[[StartContext, Mapping[str, Any]], tuple[Drive, ...]] | None = None
     guest_config: Callable[[StartContext, Mapping[str, Any]], GuestConfig] | None = None
     lends: tuple[str, ...] = ()
+    attachments: frozenset[str] | None = None
+
+    def fits(self, attachment: str) -> bool:
+        """Tell whether it is for VMs that are attached like this."""
+        return self.attachments is None or attachment in self.attachments

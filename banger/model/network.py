@@ -54,10 +54,15 @@ class QemuUser:
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """Attachment kind ``tap``: an existing tap device, by name."""
+    """Attachment kind ``tap``: an existing tap device, by name, in a bridge.
+
+    :param bridge: its name. :param mark: whose it is, as the root helper wants to know it.
+    """
 
     interface: GuestInterface
     device: str
+    bridge: str = ""
+    mark: str = ""
     kind: str = "tap"
 
 
@@ -69,10 +74,13 @@ class NetworkMode:
     """A way to attach VMs to a network.
 
     :param attachment: the kind of attachment that ``prepare`` returns: ``qemu-user`` or ``tap``.
-    :param gives: what VMs get, as words for ``vm show``: ``egress``, ``publish``, ``host-address``, ``vm-to-vm``.
-    :param assign: a VM's own host address, chosen from the addresses that other VMs hold when it is created or changes
-        its network; milliseconds, no I/O but a look at the host's addresses. None when this mode gives no host address.
+    :param gives: what VMs get, as words for ``vm show``: ``egress``, ``publish``, ``host-address``, ``guest-address``
+        (the guest's own, reached from the host), ``vm-to-vm``.
+    :param assign: the address that the host reaches a VM at, chosen at create and when it changes its network: gets the
+        VM, the addresses that other VMs hold and the settings of the mode's plugin (None where it declared none);
+        milliseconds, no I/O but a look at the host's addresses. None when this mode gives no address.
     :param leads_out: whether VMs have a way out under these settings of the mode's plugin; None: as ``gives`` says.
+    :param offered: whether VMs get this mode here, unless somebody chooses another; None: where no better one is.
     :param prepare: acquires the attachment at each start; records before it acquires.
     :param release: undoes ``prepare``; the rules of ``StartStep.undo``.
     """
@@ -82,7 +90,8 @@ class NetworkMode:
     attachment: str
     prepare: Callable[[StartContext], NetAttachment]
     release: Callable[[UndoContext], None]
-    assign: Callable[[Vm, frozenset[str]], str | None] | None = None
+    assign: Callable[[Vm, frozenset[str], Any], str | None] | None = None
     gives: frozenset[str] = frozenset()
     checks: tuple[Check, ...] = ()
     leads_out: Callable[[Any], bool] | None = None
+    offered: Callable[[], bool] | None = None

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from banger.host.command import Commands
     from banger.host.disk import Disks
+    from banger.host.privileged import Privileged
     from banger.model.auth import Lent
     from banger.model.capability import Capability
     from banger.model.image import Image, Kernel
@@ -101,6 +102,8 @@ class StartContext(Protocol):
     paths: VmPaths
     commands: Commands
     disks: Disks
+    #: What only root may do: by the root helper, or by this process where it is root.
+    privileged: Privileged
     #: What was chosen for this VM.
     vmm: Vmm
     network: NetworkMode
@@ -149,5 +152,6 @@ class UndoContext:
     section: Mapping[str, Any]
     paths: VmPaths
     commands: Commands
+    privileged: Privileged
     vmms: Mapping[str, Vmm]
     networks: Mapping[str, NetworkMode]

@@ -12,6 +12,7 @@ from banger.host.disk import HostDisks
 from banger.start.context import UndoContext, VmPaths
 from banger.start.step import StartStep
 from banger.store.handles import Handles, Section
+from banger.testing.privileged import FakePrivileged
 from banger.testing.samples import sample_image, sample_kernel, sample_vm
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from banger.host.command import Commands
     from banger.host.disk import Disks
+    from banger.host.privileged import Privileged
     from banger.model.auth import Lent
     from banger.model.capability import Capability
     from banger.model.network import NetAttachment, NetworkMode
@@ -83,6 +85,7 @@ class FakeStart:
         vm: Vm | None = None,
         commands: Commands | None = None,
         disks: Disks | None = None,
+        privileged: Privileged | None = None,
         vmm: Vmm | None = None,
         network: NetworkMode | None = None,
         capabilities: Iterable[tuple[Capability, Mapping[str, Any]]] = (),
@@ -99,6 +102,7 @@ class FakeStart:
         self.paths.cache.mkdir(exist_ok=True)
         self.commands = commands or HostCommands()
         self.disks = disks or HostDisks(self.commands)
+        self.privileged: Privileged = privileged or FakePrivileged()
         self.vmm, self.network = vmm, network
         self.capabilities = tuple(capabilities)
         self.plugin_settings = dict(settings or {})
@@ -144,7 +148,7 @@ class FakeStart:
         """Return what undo and remove get."""
         vmms = {self.vmm.name: self.vmm} if self.vmm is not None else {}
         networks = {self.network.name: self.network} if self.network is not None else {}
-        return UndoContext(self.vm, section, self.paths, self.commands, vmms, networks)
+        return UndoContext(self.vm, section, self.paths, self.commands, self.privileged, vmms, networks)
 
     def _take_back(
         self,
@@ -168,6 +172,7 @@ class FakeStepContext:
         self.vm, self.image, self.kernel, self.paths = start.vm, start.image, start.kernel, start.paths
         self.commands: Any = _Touching(start.commands, start.touch)
         self.disks: Any = _Touching(start.disks, start.touch)
+        self.privileged: Any = _Touching(start.privileged, start.touch)
         self.vmm: Any = start.vmm
         self.network: Any = start.network
         self.capabilities = start.capabilities

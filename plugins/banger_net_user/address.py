@@ -12,7 +12,7 @@ from banger.api import NetworkError, Vm
 POOL = IPv4Network("127.64.0.0/10")
 
 
-def assign(vm: Vm, taken: frozenset[str]) -> str:
+def assign(vm: Vm, taken: frozenset[str], settings: object = None) -> str:
     """Return a free address, chosen by a hash of user and VM so that users of one host hardly ever meet."""
     digest = hashlib.sha256(f"{os.getuid()}:{vm.id}".encode()).digest()
     first = int.from_bytes(digest[:8], "big") % POOL.num_addresses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from ipaddress import ip_address
 from typing import Literal
 
 from banger.api import BangerError, ServiceContext, Vm, VmState
@@ -46,7 +47,7 @@ class Keeper:
     async def look(self) -> None:
         """Let each running VM see to its ports, side by side; forget those that do not run."""
         running = {
-            vm.id: vm for vm in self._ctx.records() if vm.state is VmState.RUNNING and vm.address is not None
+            vm.id: vm for vm in self._ctx.records() if vm.state is VmState.RUNNING and _is_relayed(vm.address)
         }
         for vm_id in set(self._vms) - set(running):
             if (task := self._tasks.pop(vm_id, None)) is not None:
@@ -69,6 +70,11 @@ class Keeper:
             task.cancel()
         for ports in self._vms.values():
             ports.close()
+
+
+def _is_relayed(address: str | None) -> bool:
+    """Tell whether a VM's address is the host's own; at the guest's own, on a bridge, its ports are open anyway."""
+    return address is not None and ip_address(address).is_loopback
 
 
 class _VmPorts:

@@ -30,8 +30,8 @@ class GuestPort(BaseModel):
 
     ``reach``: ``host`` when ``endpoint`` opens from the host, ``guest`` when only the guest's own programs reach it,
     ``unpublished`` when publishing it would open it. ``endpoint``: a URL, or ``address:port``; the guest's own address
-    unless ``reach`` is ``host``. ``through``: what leads there: ``vmm``, or ``agent``, which reaches the guest's own
-    loopback too.
+    unless ``reach`` is ``host``. ``through``: what leads there: ``vmm``; ``agent``, which reaches the guest's own
+    loopback too; ``network``, where the guest has an address of its own.
     """
 
     protocol: str
@@ -56,22 +56,29 @@ async def ports(op: OperationContext, params: PortsParams) -> PortsResult:
     op.check_runs(vm)
     said = await op.ask_guest(vm, "ports", _ASK_SECONDS)
     detail = await asyncio.to_thread(op.detail, vm)
-    opens = {forward.guest: forward for forward in detail.ports}
+    opens: dict[int, tuple[str, int, str]] = {
+        forward.guest: (forward.address, forward.host, forward.through) for forward in detail.ports
+    }
+    direct = (
+        vm.address if vm.address is not None and not ipaddress.ip_address(vm.address).is_loopback else None
+    )
     found = _merge(said.get("ports"))
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def place(port: GuestPort) -> GuestPort:
         way = opens.get(port.port) if port.protocol == "tcp" else None
-        if way is None or (port.reach == "guest" and way.through == "vmm"):
+        if direct is not None and port.protocol == "tcp":
+            way = (direct, port.port, "network")
+        if way is None or (port.reach == "guest" and way[2] in ("vmm", "network")):
             return port
-        at = (way.address, way.host)
+        at = way[:2]
         endpoint = f"{at[0]}:{at[1]}"
         async with room:
             scheme = await find_scheme(*at) if params.probe else None
         return port.model_copy(
             update={
                 "reach": "host",
-                "through": way.through,
+                "through": way[2],
                 "endpoint": f"{scheme}://{endpoint}" if scheme else endpoint,
             }
         )

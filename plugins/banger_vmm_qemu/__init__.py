@@ -23,7 +23,7 @@ def banger_register_vmms() -> list[Vmm]:
             name="qemu",
             summary="QEMU: every host, no privileges; KVM where it works, else software emulation",
             features=VmmFeatures(
-                attachments=frozenset({"qemu-user"}),
+                attachments=frozenset({"qemu-user", "tap"}),
                 disk_formats=frozenset({"raw", "qcow2"}),
                 guest_channel="virtio-serial",
             ),

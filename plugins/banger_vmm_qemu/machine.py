@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from banger.api import Drive, LaunchPlan, LaunchSpec, QemuUser, VmmError, VmmProbe
+from banger.api import Drive, LaunchPlan, LaunchSpec, Tap, VmmProbe
 from banger_vmm_qemu.probe import PROGRAM
 from banger_vmm_qemu.tsc import measure_tsc_khz
 
@@ -109,16 +109,16 @@ def _network(spec: LaunchSpec, bus: str) -> list[str]:
     attachment = spec.attachment
     if attachment is None:
         return []
-    if not isinstance(attachment, QemuUser):
-        raise VmmError(
-            f"qemu does not take a {attachment.kind}", hint="choose another pair with --vmm and --net"
-        )
+    device = f"virtio-net-{bus},netdev=net0,mac={attachment.interface.mac}"
+    if isinstance(attachment, Tap):
+        # No script: the tap is in its bridge already, and the sandbox spawns nothing.
+        tap = f"tap,id=net0,ifname={attachment.device},script=no,downscript=no"
+        return ["-netdev", tap, "-device", device]
     options = ["user", "id=net0", "ipv6=off", f"restrict={'on' if attachment.restrict else 'off'}"]
     options += [
         f"hostfwd=tcp:{forward.host_address}:{forward.host_port}-:{forward.guest_port}"
         for forward in attachment.forwards
     ]
-    device = f"virtio-net-{bus},netdev=net0,mac={attachment.interface.mac}"
     return ["-netdev", ",".join(options), "-device", device]
 
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from network import Namespace, namespaces
+from network import namespaces
+from seams import ByProcess, BySocket, Seam
 
-from banger.errors import BangerError
 from banger.helper.requests import fields_of, parse_request
-from banger.host.privileged import HostPrivileged
+from tests.core.helper.contract import check_contract
 
 pytestmark = pytest.mark.host
 
@@ -25,116 +21,34 @@ BRIDGE = {"bridge": "br-banger", "mark": "0123abcd"}
 OTHER = {"bridge": "br-banger", "mark": "ffffffff"}
 NETWORK = {**BRIDGE, "address": "172.16.176.1", "prefix": 20}
 VM, POOLED = "bgr-00000001", "bgrp-00000001"
-#: Requests from standard input, a line of JSON each, carried out by this process as root without a helper does.
-_IN_PROCESS = """
-import json, sys
-from pathlib import Path
-from banger.errors import BangerError
-from banger.helper.requests import parse_request
-from banger.host.privileged import HostPrivileged
-seam = HostPrivileged(Path("/nowhere"))
-for line in sys.stdin:
-    operation, body = json.loads(line)
-    try:
-        answer = {"result": seam.call(parse_request(operation, body))}
-    except BangerError as error:
-        answer = {"problem": error.to_problem()}
-    print(json.dumps(answer), flush=True)
-"""
 
 
-class Seam:
-    """A way to have requests done inside a namespace."""
-
-    def __init__(self, where: Namespace) -> None:
-        self.where = where
-
-    def call(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def refused(self, operation: str, body: dict[str, Any]) -> str:
-        """Return why a request is refused; it has to be, and changes nothing."""
-        before = self.state()
-        with pytest.raises(BangerError) as refused:
-            self.call(operation, body)
-        assert refused.value.hint
-        assert self.state() == before
-        return refused.value.message
-
-    def state(self) -> list[str]:
-        """Return everything there is, counters and timers apart."""
-        links = json.loads(self.where.run("ip", "-d", "-j", "addr"))
-        shown = [{key: link.get(key) for key in ("ifname", "ifalias", "flags", "master")} for link in links]
-        addresses = [[entry.get("local") for entry in link["addr_info"]] for link in links]
-        return [json.dumps(shown), json.dumps(addresses), self.where.run("nft", "list", "ruleset")]
-
-    def links(self) -> set[str]:
-        return {link["ifname"] for link in json.loads(self.where.run("ip", "-j", "link"))}
-
-
-class ByProcess(Seam):
-    def __init__(self, where: Namespace) -> None:
-        super().__init__(where)
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process: Any = where.start(sys.executable, "-c", _IN_PROCESS, **pipes)
-
-    def call(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-        from banger.errors import error_from_problem
-
-        self._process.stdin.write(json.dumps([operation, body]) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        if "problem" in answer:
-            raise error_from_problem(answer["problem"])
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    def close(self) -> None:
-        self._process.communicate(timeout=20)
-
-
-class BySocket(Seam):
-    """The helper as the unit starts it; its owner is another user than root."""
-
-    OWNER = 65534
-
-    def __init__(self, where: Namespace, folder: Path) -> None:
-        super().__init__(where)
-        self.path, self.log = folder / "helper.sock", folder / "log"
-        words = ("--socket", str(self.path), "--owner", str(self.OWNER))
-        # Not -I as in the unit: an editable install is found by what that leaves out.
-        with self.log.open("wb") as log:
-            self._process = where.start(sys.executable, "-P", "-m", "banger.helper", *words, stderr=log)
-        self._seam = HostPrivileged(self.path)
-        until_there(self.path)
-
-    def call(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._seam.call(parse_request(operation, body))
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-    def close(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(20) == 0, self.log.read_text()
-
-
-def until_there(path: Path) -> None:
-    import time
-
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} does not appear"
-        time.sleep(0.02)
-
-
-@pytest.fixture(scope="module", params=["process", "socket"])
-def seam(request: pytest.FixtureRequest) -> Iterator[Seam]:
-    """Both ways keep the same contract."""
-    with namespaces(1) as [where], tempfile.TemporaryDirectory() as folder:
-        made: Any = ByProcess(where) if request.param == "process" else BySocket(where, Path(folder))
+@pytest.fixture(scope="module")
+def process() -> Iterator[Seam]:
+    """Requests done by a process of root's itself."""
+    with namespaces(1) as [where]:
+        made = ByProcess(where)
         yield made
         made.close()
+
+
+@pytest.fixture(scope="module")
+def helper() -> Iterator[Seam]:
+    """Requests done by a helper, over its socket."""
+    with namespaces(1) as [where], tempfile.TemporaryDirectory() as folder:
+        made = BySocket(where, Path(folder))
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def seam(request: pytest.FixtureRequest) -> Seam:
+    """What a test is about either way is done one way; the tests that differ ask for both."""
+    found: Seam = request.getfixturevalue(getattr(request, "param", "process"))
+    return found
+
+
+both = pytest.mark.parametrize("seam", ["process", "helper"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +58,11 @@ def clean(seam: Seam) -> Iterator[None]:
         seam.where.run("ip", "link", "del", tap)
     seam.where.sh("ip link del br-banger 2>/dev/null || true; nft flush ruleset")
     assert seam.links() == {"lo"}
+
+
+@both
+def test_the_contract_is_kept(seam: Seam) -> None:
+    check_contract(lambda request: seam.call(request.operation, fields_of(request)))
 
 
 def test_a_bridge_is_made_mended_and_removed(seam: Seam) -> None:
@@ -208,6 +127,7 @@ def test_what_others_made_is_left_alone(seam: Seam, alias: str) -> None:
     assert "br-banger is there" in said
 
 
+@both
 def test_a_tap_is_the_owners_and_goes(seam: Seam) -> None:
     seam.call("bridge.ensure", NETWORK)
     tap = {**BRIDGE, "tap": VM, "isolated": True}
@@ -320,9 +240,9 @@ def test_a_firewall_that_drops_is_named_unless_it_knows_the_bridge(seam: Seam) -
     assert found == [{"table": "inet firewalld", "chain": "f", "who": "firewalld"}]
 
 
+@pytest.mark.parametrize("seam", ["helper"], indirect=True)
 def test_every_call_to_the_helper_is_in_its_log(seam: Seam) -> None:
-    if not isinstance(seam, BySocket):
-        return
+    assert isinstance(seam, BySocket)
     seam.call("bridge.show", BRIDGE)
     seam.refused("bridge.remove", {**OTHER}) if seam.call("bridge.ensure", NETWORK) else None
     [shown, made, refused] = seam.lines()[-3:]

@@ -77,7 +77,7 @@ def test_hook_banger_register_vmms(lab: MakeLab) -> None:
 
 def test_hook_banger_register_networks(lab: MakeLab) -> None:
     def banger_register_networks() -> list[NetworkMode]:
-        return [make_network("mesh", assign=lambda vm, taken: f"mesh-{len(taken)}")]
+        return [make_network("mesh", assign=lambda vm, taken, settings: f"mesh-{len(taken)}")]
 
     app = lab(make_plugin("mesh", banger_register_networks))
     made = [app.call("vm.create", {"start": False, "network": "mesh"})["vm"]["address"] for _ in range(2)]

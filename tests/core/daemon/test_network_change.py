@@ -16,8 +16,8 @@ from banger.testing.samples import sample_vm
 from tests.core.daemon.paper_lab import make_network
 
 
-def _first_free(base: str) -> Callable[[Vm, frozenset[str]], str]:
-    def assign(vm: Vm, taken: frozenset[str]) -> str:
+def _first_free(base: str) -> Callable[..., str]:
+    def assign(vm: Vm, taken: frozenset[str], settings: object) -> str:
         return next(text for number in range(9) if (text := str(IPv4Address(base) + number)) not in taken)
 
     return assign

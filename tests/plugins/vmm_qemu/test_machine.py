@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from banger.errors import VmmError
 from banger.model.network import GuestInterface, HostForward, QemuUser, Tap
 from banger.model.vmm import Drive, LaunchPlan, LaunchSpec, VmmProbe
 from banger_vmm_qemu import machine
@@ -166,10 +165,11 @@ def test_no_network_means_no_device(khz: int) -> None:
     assert options(plan, "-netdev") == [] and "virtio-net" not in " ".join(plan.argv)
 
 
-def test_attachment_it_does_not_take_is_refused(khz: int) -> None:
-    with pytest.raises(VmmError, match="does not take a tap") as caught:
-        machine.build(make_spec(attachment=Tap(INTERFACE, "tap0")), KVM)
-    assert caught.value.hint
+def test_a_tap_is_opened_as_it_is_and_nothing_is_spawned_for_it(khz: int) -> None:
+    plan = machine.build(make_spec(attachment=Tap(INTERFACE, "bgr-0123abcd")), KVM)
+    assert options(plan, "-netdev") == ["tap,id=net0,ifname=bgr-0123abcd,script=no,downscript=no"]
+    assert f"virtio-net-device,netdev=net0,mac={INTERFACE.mac}" in options(plan, "-device")
+    assert "spawn=deny" in options(plan, "-sandbox")[0]
 
 
 def test_agents_port_has_the_name_the_agent_looks_for(khz: int) -> None:
