@@ -8,7 +8,14 @@ from typing import Any
 from pydantic import Field
 
 from banger.daemon.address import check_pair, ensure_address
-from banger.daemon.choices import Sizes, change_capabilities, check_shape, parse_published
+from banger.daemon.choices import (
+    Sizes,
+    change_capabilities,
+    check_capabilities,
+    check_shape,
+    move_capabilities,
+    parse_published,
+)
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
 from banger.daemon.ops.detail import VmDetail, VmParams, VmReference, detail
@@ -154,13 +161,23 @@ def _changed(services: Services, vm: Vm, params: VmSetParams) -> VmSpec:
         changes["publish"] = parse_published(
             (*(f"{port.host}:{port.guest}" for port in kept), *params.publish)
         )
-    if params.network is not None:
-        changes["network"] = check_pair(services, vm, params.network)
-    if params.with_ or params.without:
-        changes["capabilities"] = change_capabilities(
-            services, vm.spec.capabilities, params.with_, params.without
-        )
+    changes |= _change_network(services, vm, params)
     return vm.spec.model_copy(update=changes) if changes else vm.spec
+
+
+def _change_network(services: Services, vm: Vm, params: VmSetParams) -> dict[str, Any]:
+    """Return the network and the capabilities that go with it, where one or the other is to change."""
+    if params.network is None and not params.with_ and not params.without:
+        return {}
+    networks, held = services.registries.networks, vm.spec.capabilities
+    before = networks.get(vm.spec.network)
+    after = before if params.network is None else networks[check_pair(services, vm, params.network)]
+    if after is not None and after is not before:
+        held = move_capabilities(services, held, before, after)
+    held = change_capabilities(services, held, params.with_, params.without)
+    if after is not None:
+        check_capabilities(services, held, after)
+    return {"capabilities": held, **({"network": after.name} if after is not None else {})}
 
 
 def _relabelled(vm: Vm, params: VmSetParams) -> dict[str, str]:
