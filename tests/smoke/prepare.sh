@@ -9,7 +9,7 @@ for user in alice bob; do
     if [ "$user" = alice ]; then
         python3 -m venv --without-pip "$home/venv"
         cp --recursive --preserve=timestamps /opt/site/. "$home/venv/lib/python3.11/site-packages/"
-        printf '#!/bin/sh\nexec /home/alice/venv/bin/python3 -m banger "$@"\n' > "$home/bin/banger"
+        printf '#!/bin/sh\nexec %s/venv/bin/python3 -m banger "$@"\n' "$home" > "$home/bin/banger"
     else
         printf '#!/bin/sh\nPYTHONPATH=/opt/site exec /usr/bin/python3 -m banger "$@"\n' > "$home/bin/banger"
     fi
