@@ -263,9 +263,14 @@ def _cases(action: str, places: list[str]) -> Iterator[Case]:
 
 
 def _with_steps() -> list[str]:
-    """Return the capabilities that have steps: all of them are on."""
+    """Return the capabilities that have steps and go with the lab's network: all of them are on."""
     registries = fill_registries(load_chosen(make_plugins()))
-    return [name for name, capability in registries.capabilities.items() if capability.steps]
+    attachment = registries.networks["user"].attachment
+    return [
+        name
+        for name, capability in registries.capabilities.items()
+        if capability.steps and capability.fits(attachment)
+    ]
 
 
 def _paths_under(variables: Mapping[str, str]) -> Paths:

@@ -47,6 +47,10 @@ def test_a_cancelled_create_leaves_nothing(found: Found) -> None:
 def test_every_registered_step_is_covered(found: Found) -> None:
     registries = fill_registries(load_chosen(make_plugins()))
     steps = {name: owned.value for name, owned in registries.all_steps().items()}
+    for capability in registries.capabilities.values():  # that of a bridge is tried in namespaces: tests/host
+        if not capability.fits(registries.networks["user"].attachment):
+            for step in capability.steps:
+                del steps[step.name]
     assert {"lease", "notes"} < set(steps)
     for name, step in steps.items():
         for part, actions in (("run", "create start"), ("undo", "stop delete"), ("remove", "delete")):
