@@ -130,18 +130,27 @@ class Life:
         """See that each VM runs and answers, or is down and has no process; a client that was killed is waited for."""
         until(self._is_settled, 120, f"something is still under way\n{self._tale()}")
         vms = self._home.vms()
-        running = [vm for vm in vms if vm["state"] == "running"]
         for vm in vms:
             assert vm["state"] in ("running", *_DOWN), f"{vm}\n{self._tale()}"
             assert vm["state"] != "error" or vm["last_error"], f"{vm}\n{self._tale()}"
-        for vm in running:
-            answer = self._home.exec(vm["name"], "echo", "here")
-            assert answer.text == "here", f"{answer}\n{self._tale()}"
-        until(
-            lambda: len(self._home.qemus()) == len(running),
-            60,
-            f"not as many processes as VMs\n{self._tale()}",
-        )
+        for vm in vms:
+            name = str(vm["name"])
+            # a guest that was asked to power off does so, although the stop was cancelled
+            until(
+                lambda name=name: not self._is_running(name) or self._answers(name),
+                120,
+                f"{name} runs and does not answer\n{self._tale()}",
+            )
+        until(self._has_processes, 60, f"not as many processes as VMs\n{self._tale()}")
+
+    def _is_running(self, name: str) -> bool:
+        return any(vm["name"] == name and vm["state"] == "running" for vm in self._home.vms())
+
+    def _answers(self, name: str) -> bool:
+        return self._home.exec(name, "echo", "here").text == "here"
+
+    def _has_processes(self) -> bool:
+        return len(self._home.qemus()) == sum(vm["state"] == "running" for vm in self._home.vms())
 
     def _is_settled(self) -> bool:
         self._home.vms()  # starts the daemon where it was killed
