@@ -113,6 +113,7 @@ def test_a_vm_on_the_bridge_has_an_address_a_way_out_and_leaves_nothing(
     assert [vm["name"] for vm in bridged.vms()] == ["otter"]
     until(lambda: guests_or_none(host) == [address], 20, "the way out was not given again")
     assert bridged.exec("otter", "bash", "-c", who.format(INTERNET)).text == "192.0.2.1"
+    until(lambda: "jump bgr_" in host.run("nft", "list", "ruleset"), 20, "its tap was not guarded again")
 
     tap = f"bgr-{shown['id'][:8]}"
     assert bridged.ok("bridge", "show", "--json").json["taps"] == [{"tap": tap, "vm": "otter"}]

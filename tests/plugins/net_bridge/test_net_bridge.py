@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 import banger_net_bridge
 from banger.errors import ConflictError, NetworkError
-from banger.helper.requests import ClaimTap, CreateTap, EnsureBridge, RemoveTap
+from banger.helper.requests import ClaimTap, CreateTap, EnsureBridge, GuardTap, RemoveTap
 from banger.model.network import Tap
 from banger.start.spine import SPINE
 from banger.start.step import StartStep
@@ -79,6 +79,7 @@ def test_the_attachment_has_what_the_guest_and_the_vmm_need(tmp_path: Path) -> N
     assert fake(start).requests == [
         EnsureBridge("br-banger", place.mark, "172.16.176.1", 20),
         CreateTap("br-banger", place.mark, tap.device, isolated=False),
+        GuardTap("br-banger", place.mark, tap.device, mac_of(vm.id), "172.16.176.9"),
     ]
     assert start.section(STEP)["forwards"] == [["172.16.176.9", 80, 80]]
     start.undo(STEP)
@@ -213,6 +214,7 @@ async def test_the_pool_is_filled_adopted_and_rid_of_taps_of_nobody(monkeypatch:
         "bgr-ffffffff" not in privileged.bridges["br-banger"].taps
         and len(privileged.bridges["br-banger"].taps) == 3
     )
+    assert any(isinstance(request, GuardTap) for request in privileged.requests), "guarded again"
     banger_net_bridge.banger_vm_deleted(vm)
     assert tap_of(vm.id) not in privileged.bridges["br-banger"].taps
     task.cancel()
