@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ def base(bridge: str) -> str:
 
 def _mark_of(rules: str) -> str:
     """Return the name of the empty chain that says which rules a table was made with."""
-    return f"made_{hashlib.sha256(rules.encode()).hexdigest()[:8]}"
+    return f"made_{zlib.crc32(rules.encode()):08x}"
 
 
 def _rules(bridge: str) -> str:
@@ -108,10 +108,10 @@ def remove(bridge: str) -> None:
 def read(bridge: str) -> Table | None:
     """Return what a bridge's table holds; None when there is none."""
     table = name_of(bridge)
-    if not any(entry["name"] == table for entry in list_objects("table", "tables ip")):
+    there = {entry["family"] for entry in list_objects("table", "tables") if entry["name"] == table}
+    if "ip" not in there:
         return None
     objects = list_entries(f"table ip {table}")
-    fenced = any(entry["name"] == table for entry in list_objects("table", "tables bridge"))
     guests = [
         entry["set"].get("elem", []) for entry in objects if entry.get("set", {}).get("name") == "guests"
     ]
@@ -121,7 +121,7 @@ def read(bridge: str) -> Table | None:
     return Table(
         guests=frozenset(str(address) for found in guests for address in found),
         was_off=WAS_OFF in chains,
-        right=_mark_of(rules) in chains and fenced and count == rules.count("add rule ip"),
+        right=_mark_of(rules) in chains and "bridge" in there and count == rules.count("add rule ip"),
     )
 
 
