@@ -227,7 +227,8 @@ def test_the_bridge_is_shown_and_removed(
     app, privileged, place = banger_app(builtin=["core", "net-bridge"]), FakePrivileged(), find_place(DEFAULT)
     app.services.privileged = privileged
     monkeypatch.setattr("banger_net_bridge.operations.is_link", lambda name: name in privileged.bridges)
-    show.main([], standalone_mode=False)
+    assert show.callback is not None and remove.callback is not None
+    show.callback(as_json=False)
     assert "there is no bridge br-banger" in capfd.readouterr().err
     assert app.call("bridge.remove") == {"bridge": "br-banger", "removed": False}
     vm = make_vm()
@@ -237,13 +238,13 @@ def test_the_bridge_is_shown_and_removed(
     privileged.call(place.request())
     privileged.call(CreateTap("br-banger", place.mark, tap_of(vm.id), isolated=False))
     privileged.call(CreateTap("br-banger", place.mark, "bgrp-00000001", isolated=True))
-    show.main([], standalone_mode=False)
+    show.callback(as_json=False)
     said = capfd.readouterr().out
     assert f"{tap_of(vm.id)}  otter" in said and "bgrp-00000001" in said and "for nobody" in said
     with pytest.raises(ConflictError, match="still has"):
-        remove.main([], standalone_mode=False)
+        remove.callback(as_json=False)
     privileged.call(RemoveTap("br-banger", place.mark, tap_of(vm.id)))
-    remove.main([], standalone_mode=False)
+    remove.callback(as_json=False)
     assert "br-banger is removed" in capfd.readouterr().err and privileged.bridges == {}
 
 
