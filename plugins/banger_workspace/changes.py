@@ -49,6 +49,7 @@ def find_changes(repository: Repository, *, include_untracked: bool) -> Changes:
                     added.append(path)
             else:
                 deleted.append(path)
+    sent.update(dict.fromkeys(_unwatched(repository)))
     converted = [path for path in _converted(repository) if path not in sent]
     for link in repository.links:
         sent.update(dict.fromkeys(_submodule_files(repository, link)))
@@ -74,6 +75,13 @@ def _status(git: Git, include_untracked: bool) -> list[bytes]:
 def _path(entry: bytes) -> bytes:
     blanks = {b"1": 8, b"u": 10}.get(entry[:1], 1)
     return entry.split(b" ", blanks)[-1]
+
+
+def _unwatched(repository: Repository) -> list[bytes]:
+    """Return files that git was told not to look at: assume-unchanged (a small letter), or skip-worktree (S)."""
+    entries = repository.git.fields("ls-files", "-v", "-z")
+    told = [entry[2:] for entry in entries if entry[:1].islower() or entry[:1] == b"S"]
+    return [path for path in told if _exists(repository.top, path)]
 
 
 def _exists(top: str, path: bytes) -> bool:

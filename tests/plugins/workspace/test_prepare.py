@@ -291,6 +291,15 @@ def test_repositories_of_every_kind(repo: Path, local: Local, tmp_path: Path, ki
     assert fingerprint(where) == before
 
 
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_what_git_was_told_not_to_look_at_arrives_as_it_is(repo: Path, local: Local, flag: str) -> None:
+    git(repo, "update-index", flag, "a.txt")
+    (repo / "a.txt").write_text("mine\n")
+    local.bring(repo)
+    assert local.files() == files_of(repo)
+    assert local.files()["a.txt"] == b"mine\n"
+
+
 def test_a_partial_clone_is_refused_and_fetches_nothing(repo: Path, local: Local, tmp_path: Path) -> None:
     git(repo, "config", "uploadpack.allowFilter", "true")
     where = tmp_path / "other"
