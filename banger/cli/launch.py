@@ -29,13 +29,13 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 def start_daemon(paths: Paths, timeout: float) -> socket.socket:
     """Start the daemon and return a connection to it; DaemonError with what it said when it does not come up.
 
-    :param timeout: seconds; ours, once it has the state directory for itself, gets three times as long.
+    :param timeout: seconds; where no other daemon has the state directory, three times as long.
     """
     errors = paths.state / "bangerd.err"
     pid = _spawn(errors)
     began, ended, waiting = time.monotonic(), False, _SAY_SECONDS
     while (passed := time.monotonic() - began) < timeout or (
-        passed < _BUSY * timeout and daemon_pid(paths) == pid
+        passed < _BUSY * timeout and daemon_pid(paths) in (None, pid)
     ):
         if passed >= waiting and sys.stderr.isatty():
             waiting = 2 * timeout * _BUSY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -304,13 +304,39 @@ def _choose_capabilities(
         if value.default and value.fits(network.attachment)
     }
     chosen = change_capabilities(services, default, wanted.with_, wanted.without)
-    for name in chosen:
-        if not table[name].fits(network.attachment):
+    check_capabilities(services, chosen, network)
+    return chosen
+
+
+def check_capabilities(services: Services, names: Iterable[str], network: NetworkMode) -> None:
+    """Raise UsageError where one of a VM's capabilities is not for VMs on this network."""
+    table = services.registries.capabilities
+    for name in names:
+        if name in table and not table[name].fits(network.attachment):
             raise UsageError(
                 f"capability '{name}' is not for VMs on network '{network.name}'",
                 hint=f"--without {name}, or another network: --net",
             )
-    return chosen
+
+
+def move_capabilities(
+    services: Services, now: Mapping[str, dict[str, Any]], before: NetworkMode | None, after: NetworkMode
+) -> dict[str, dict[str, Any]]:
+    """Return what a VM has that changes its network: those of the one go, and those that are usual on the other come.
+
+    :param before: None when the plugin that had it is gone.
+    """
+    table = services.registries.capabilities
+    moved = {
+        name: options
+        for name, options in now.items()
+        if name not in table or table[name].fits(after.attachment)
+    }
+    for name, value in table.items():
+        new = before is None or not value.fits(before.attachment)
+        if value.default and new and value.fits(after.attachment) and name not in moved:
+            moved[name] = _check_options(services, name, {})
+    return moved
 
 
 def change_capabilities(

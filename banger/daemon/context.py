@@ -185,6 +185,19 @@ class OperationContext:
 
         return detail(self, vm)
 
+    def guest_memory(self, vm: Vm) -> tuple[int, int] | None:
+        """Return the MiB a running VM was started with and those its guest has now; None when its VMM does not say."""
+        from banger.daemon.starts import vm_paths
+        from banger.errors import VmmError
+
+        vmm = self.services.registries.vmms.get(vm.spec.vmm)
+        if vmm is None or vmm.memory is None:
+            return None
+        try:
+            return vmm.memory(vm_paths(self.services, vm).sockets)
+        except VmmError:
+            return None
+
     def find_egress(
         self, network: str | None, with_: frozenset[str], without: frozenset[str]
     ) -> tuple[str, bool]:

@@ -19,25 +19,14 @@ _LOG_BYTES, _LOG_COUNT = 5 * 1024 * 1024, 2
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
 
 
-class _OpIdFilter(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.op_id = current_op.get()
-        return True
-
-
 class JsonFormatter(logging.Formatter):
     """Writes a record as a :class:`~banger.model.log_entry.LogEntry`; its operation's id is on every line."""
 
     def format(self, record: logging.LogRecord) -> str:
         trace = self.formatException(record.exc_info) if record.exc_info else ""
-        return LogEntry(
-            time=datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds"),
-            level=record.levelname,
-            op=getattr(record, "op_id", "-"),
-            logger=record.name,
-            message=record.getMessage(),
-            trace=trace,
-        ).to_json()
+        when = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        words = record.getMessage()
+        return LogEntry(when, record.levelname, current_op.get(), record.name, words, trace).to_json()
 
 
 class JournalFormatter(JsonFormatter):
@@ -67,11 +56,9 @@ def set_up_log(paths: Paths) -> None:
     os.chmod(paths.log, 0o600)
     file.setFormatter(JsonFormatter())
     handlers: list[logging.Handler] = [file]
-    if is_journal(sys.stderr.fileno(), os.environ.get("JOURNAL_STREAM")):
+    if sys.stderr is not None and is_journal(sys.stderr.fileno(), os.environ.get("JOURNAL_STREAM")):
         journal = logging.StreamHandler(sys.stderr)
         journal.setFormatter(JournalFormatter())
         handlers.append(journal)
-    for handler in handlers:
-        handler.addFilter(_OpIdFilter())
     logging.basicConfig(handlers=handlers, level=logging.INFO, force=True)
     logging.captureWarnings(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,14 +35,8 @@ class LogEntry:
 
     def to_dict(self) -> dict[str, str]:
         """Return the members that say something."""
-        members = {
-            "time": self.time,
-            "level": self.level,
-            "op": self.op,
-            "logger": self.logger,
-            "message": self.message[:MESSAGE_LIMIT],
-            "trace": self.trace[-TRACE_LIMIT:],
-        }
+        short = {"message": self.message[:MESSAGE_LIMIT], "trace": self.trace[-TRACE_LIMIT:]}
+        members = {**asdict(self), **short}
         return {name: value for name, value in members.items() if value}
 
     @property

@@ -76,9 +76,9 @@ class NetworkMode:
     :param attachment: the kind of attachment that ``prepare`` returns: ``qemu-user`` or ``tap``.
     :param gives: what VMs get, as words for ``vm show``: ``egress``, ``publish``, ``host-address``, ``guest-address``
         (the guest's own, reached from the host), ``vm-to-vm``.
-    :param assign: the address that the host reaches a VM at, chosen at create: gets the VM, the addresses that other
-        VMs hold and the settings of the mode's plugin (None where it declared none); milliseconds, no I/O but a look
-        at the host's addresses. None when this mode gives no address.
+    :param assign: the address that the host reaches a VM at, chosen at create and when it changes its network: gets the
+        VM, the addresses that other VMs hold and the settings of the mode's plugin (None where it declared none);
+        milliseconds, no I/O but a look at the host's addresses. None when this mode gives no address.
     :param leads_out: whether VMs have a way out under these settings of the mode's plugin; None: as ``gives`` says.
     :param offered: whether VMs get this mode here, unless somebody chooses another; None: where no better one is.
     :param prepare: acquires the attachment at each start; records before it acquires.

@@ -153,6 +153,10 @@ class Vmm:
     #: Freeze the guest's processors, and let them go on; VmmError when it does not.
     pause: Callable[[Path], None] | None = None
     resume: Callable[[Path], None] | None = None
+    #: MiB that a running VM was started with, and that its guest has of them now; VmmError when it does not say.
+    memory: Callable[[Path], tuple[int, int]] | None = None
+    #: Let a running guest have so many MiB of what it was started with; return what it has after a few seconds.
+    set_memory: Callable[[Path, int], int] | None = None
     #: The Unix socket of a VM's serial console, in the directory of its sockets: one visitor at a time; what the guest
     #: prints is in ``LaunchSpec.console`` whether there is one or not.
     console: Callable[[Path], Path] | None = None

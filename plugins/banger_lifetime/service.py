@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from banger.api import BangerError, ServiceContext, Vm, VmState
@@ -26,7 +27,8 @@ async def serve(ctx: ServiceContext) -> None:
     try:
         while True:
             try:
-                keeper.look(time.clock_gettime(time.CLOCK_BOOTTIME))
+                busy = await asyncio.to_thread(busy_addresses)  # a long table on a host with many connections
+                keeper.look(time.clock_gettime(time.CLOCK_BOOTTIME), busy)
             except BangerError as error:
                 log.warning("VMs' lifetimes were not looked at: %s", error)
             await asyncio.sleep(_LOOK)
@@ -43,10 +45,10 @@ class Keeper:
         self._not_before: dict[str, float] = {}
         self._saved = 0.0
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, busy: AbstractSet[str] = frozenset()) -> None:
         """Look at every VM that has a lifetime.
 
-        :param now: CLOCK_BOOTTIME.
+        :param now: CLOCK_BOOTTIME. :param busy: the addresses that have connections.
         """
         every = self._ctx.records()
         vms = [vm for vm in every if "lifetime" in vm.spec.capabilities]
@@ -54,7 +56,6 @@ class Keeper:
         for vm in every:
             if vm.id in forgotten:
                 _write(self._label(vm), "")
-        busy = busy_addresses() if vms else set()
         for vm in vms:
             options = Options.model_validate(vm.spec.capabilities["lifetime"])
             used = self._ctx.last_used(vm)

@@ -73,12 +73,19 @@ class Relay:
                 await stream.send_data(data)
             await stream.send_eof()
 
-        sending = asyncio.create_task(up())
-        try:
+        async def down() -> None:
             while data := await stream.read_output():
                 writer.write(data)
                 await writer.drain()
+
+        sending, receiving = asyncio.create_task(up()), asyncio.create_task(down())
+        try:
+            await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            if not receiving.done():
+                await sending  # a client that broke off ends both ways, one that has said all still listens
+            await receiving
         finally:
             sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            receiving.cancel()
+            await asyncio.gather(sending, receiving, return_exceptions=True)
             await stream.close()

@@ -43,7 +43,7 @@ def stats(vms: tuple[str, ...], watch: bool, interval: float, as_json: bool) -> 
     """Show what running VMs use: all of them, or those named.
 
     CPU is that of the VM's process on this host, 100% being one processor; RESIDENT is its memory here, OVERHEAD what
-    of it is not the guest's.
+    of it is not the guest's. BALLOON, where there is some, is memory that the guest gave back.
     """
     _show(vms, watch, interval, as_json)
 
@@ -77,7 +77,10 @@ def _print(found: list[dict[str, Any]]) -> None:
     if not found:
         say("no VM is running; start one: banger vm run")
         return
-    print_table(_HEADINGS, map(_row, found))
+    if any(use.get("balloon_kib") for use in found):
+        print_table((*_HEADINGS, "BALLOON"), ((*_row(use), _kib(use["balloon_kib"])) for use in found))
+    else:
+        print_table(_HEADINGS, map(_row, found))
 
 
 def _row(use: dict[str, Any]) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class VmUse(BaseModel):
 
     ``cpu_percent``: the VMM's process on the host; ``guest_cpu_percent``: busy time that the guest counts.
     ``resident_kib``: memory of the VMM's process on the host; ``overhead_kib``: what of it is not the guest's memory.
+    ``balloon_kib``: memory that the guest gave back, of what it was started with.
     ``disk_bytes``: what the VM's own files take on the host. ``rx_bytes``, ``tx_bytes``: since the guest's boot.
     """
 
@@ -43,6 +44,7 @@ class VmUse(BaseModel):
     memory_used_kib: int | None = None
     resident_kib: int | None = None
     overhead_kib: int | None = None
+    balloon_kib: int | None = None
     disk_bytes: int = 0
     root_size_kib: int | None = None
     root_free_kib: int | None = None
@@ -75,9 +77,11 @@ async def stats(op: OperationContext, params: StatsParams) -> StatsResult:
 
 
 async def _measure(op: OperationContext, vm: Vm, seconds: float) -> VmUse:
-    before, began = await _sample(op, vm), time.monotonic()
+    memory_mib = await asyncio.to_thread(op.guest_memory, vm)
+    started_mib = memory_mib[0] if memory_mib is not None else vm.present_spec.memory_mib
+    before, began = await _sample(op, vm, started_mib), time.monotonic()
     await asyncio.sleep(seconds)
-    after, passed = await _sample(op, vm), time.monotonic() - began
+    after, passed = await _sample(op, vm, started_mib), time.monotonic() - began
     disk = await asyncio.to_thread(allocated_bytes, op.vm_directory(vm))
     memory, root, network = (_table(after[1], key) for key in ("memory", "root", "network"))
     total, available = _whole(memory, "total_kib"), _whole(memory, "available_kib")
@@ -89,6 +93,7 @@ async def _measure(op: OperationContext, vm: Vm, seconds: float) -> VmUse:
         load=_load(after[1]),
         memory_total_kib=total,
         memory_used_kib=max(0, total - available) if total is not None and available is not None else None,
+        balloon_kib=(memory_mib[0] - memory_mib[1]) * 1024 if memory_mib is not None else None,
         disk_bytes=disk,
         root_size_kib=_whole(root, "size_kib"),
         root_free_kib=_whole(root, "free_kib"),
@@ -99,9 +104,9 @@ async def _measure(op: OperationContext, vm: Vm, seconds: float) -> VmUse:
     )
 
 
-async def _sample(op: OperationContext, vm: Vm) -> tuple[ProcessUse | None, dict[str, Any]]:
+async def _sample(op: OperationContext, vm: Vm, memory_mib: int) -> tuple[ProcessUse | None, dict[str, Any]]:
     pid = (await asyncio.to_thread(op.detail, vm)).pid
-    process = await asyncio.to_thread(read_process, pid, vm.spec.memory_mib * 1024) if pid else None
+    process = await asyncio.to_thread(read_process, pid, memory_mib * 1024) if pid else None
     try:
         return process, await op.ask_guest(vm, "stats", _ASK_SECONDS)
     except BangerError:

@@ -14,7 +14,7 @@ def banger_register_settings() -> list[str]:
 @hookimpl
 def banger_register_vmms() -> list[Vmm]:
     """Declare QEMU."""
-    from banger_vmm_qemu import machine, process, qmp
+    from banger_vmm_qemu import balloon, machine, process, qmp
     from banger_vmm_qemu.checks import CHECKS
     from banger_vmm_qemu.probe import probe
 
@@ -39,6 +39,8 @@ def banger_register_vmms() -> list[Vmm]:
             watch=qmp.watch,
             pause=qmp.pause,
             resume=qmp.resume,
+            memory=balloon.memory,
+            set_memory=balloon.set_memory,
             console=machine.console_socket,
         )
     ]

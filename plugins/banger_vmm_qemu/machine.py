@@ -68,6 +68,10 @@ def build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
     argv += ["-chardev", f"socket,id=event,path={_escape(spec.sockets / 'event')},server=on,wait=off"]
     argv += ["-mon", "chardev=event,mode=control"]
     argv += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", f"virtio-rng-{bus},rng=rng"]
+    argv += [
+        "-device",
+        f"virtio-balloon-{bus},id=balloon",
+    ]  # the guest's own system loads its driver, or does not
     argv += ["-device", f"virtio-serial-{bus}"]
     argv += ["-chardev", f"socket,id=agent,path={_escape(spec.channel)},server=on,wait=off"]
     argv += ["-device", f"virtserialport,chardev=agent,name={PORT_NAME}"]

@@ -43,7 +43,7 @@ async def watch(sockets: Path, report: Callable[[VmmStatus], None]) -> None:
     from qemu.qmp import EventListener
 
     events = EventListener(_EVENTS)
-    async with _connected(sockets / "event") as client:
+    async with connected(sockets / "event") as client:
         client.register_listener(events)
         report(await _query(client))
         ended = asyncio.ensure_future(client.runstate_changed())
@@ -76,7 +76,7 @@ def resume(sockets: Path) -> None:
 
 def _execute(sockets: Path, command: str) -> None:
     async def execute() -> None:
-        async with _connected(sockets / "qmp") as client:
+        async with connected(sockets / "qmp") as client:
             await client.execute(command)
 
     try:
@@ -87,12 +87,13 @@ def _execute(sockets: Path, command: str) -> None:
 
 
 async def _ask(sockets: Path) -> VmmStatus:
-    async with _connected(sockets / "qmp") as client:
+    async with connected(sockets / "qmp") as client:
         return await _query(client)
 
 
 @contextlib.asynccontextmanager
-async def _connected(path: Path) -> AsyncIterator[QMPClient]:
+async def connected(path: Path) -> AsyncIterator[QMPClient]:
+    """Talk to a QEMU at its socket."""
     from qemu.qmp import QMPClient
 
     client = QMPClient("banger")

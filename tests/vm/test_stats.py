@@ -21,6 +21,30 @@ def test_what_a_vm_uses(banger: Home, vm: str) -> None:
     assert vm in banger.ok("vm", "top").text
 
 
+def test_memory_is_taken_from_a_guest_that_runs_and_given_back(banger: Home, vm: str) -> None:
+    def total() -> int:
+        return int(
+            banger.ok("vm", "exec", vm, "--", "sh", "-c", "grep MemTotal /proc/meminfo").text.split()[1]
+        )
+
+    def change(mib: int) -> None:  # a guest that is very busy begins late, and is then said to have it later
+        until(
+            lambda: "next start" not in banger.ok("vm", "set", vm, "--memory", f"{mib}M").err,
+            120,
+            "the guest's memory does not change",
+        )
+
+    whole, seen = banger.show(vm)["vm"]["spec"]["memory_mib"], total()
+    try:
+        change(whole - 64)
+        [use] = banger.ok("vm", "stats", vm, "--json").json
+        assert use["balloon_kib"] == 64 * 1024
+        assert total() == seen - 64 * 1024
+    finally:
+        change(whole)
+    assert total() == seen
+
+
 def test_what_a_guest_listens_on(banger: Home, vm: str) -> None:
     perl = (
         '$s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 5432, Listen => 1) or die;'

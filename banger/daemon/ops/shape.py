@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pydantic import Field
 
 from banger.daemon.address import check_pair, ensure_address
-from banger.daemon.choices import Sizes, change_capabilities, check_shape, parse_published
+from banger.daemon.choices import (
+    Sizes,
+    change_capabilities,
+    check_capabilities,
+    check_shape,
+    move_capabilities,
+    parse_published,
+)
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
 from banger.daemon.ops.detail import VmDetail, VmParams, VmReference, detail
 from banger.daemon.room import check_disk_room
 from banger.daemon.services import Services
+from banger.daemon.starts import vm_paths
 from banger.daemon.takedown import current_vm, save_vm
-from banger.errors import ConflictError, UsageError
+from banger.errors import ConflictError, UsageError, VmmError
 from banger.model.command import Operation
 from banger.model.label import parse_labels
 from banger.model.name import check_vm_name
 from banger.model.size import format_mib
 from banger.model.vm import Vm, VmSpec, VmState
+
+log = logging.getLogger(__name__)
 
 
 class VmSetParams(Sizes):
@@ -48,7 +59,7 @@ class VmRenameParams(VmParams):
 
 
 def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
-    """Change a VM's sizes and ports; a running one takes them up at its next start."""
+    """Change a VM's sizes and ports; a running one takes up at its next start what it cannot now."""
     services = op.services
     vm = resolve_vm(services, params.vm)
     with services.locks.hold("vm", vm.id, cancelled=op.cancelled):
@@ -64,11 +75,36 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
             vm = save_vm(services, vm, labels=labels)
         if spec != vm.spec:
             vm = _take(services, vm, spec)
+    if params.memory is not None and vm.running_spec is not None:
+        vm = _try_memory(services, vm)
     if _is_down(vm) or vm.running_spec is None or _opens_at_once(services, vm):
         return detail(op, vm)
     notice = f"'{vm.name}' is {vm.state}; it changes at its next start: banger vm restart {vm.name}"
     op.event("notice", text=notice)
     return detail(op, vm, (notice,))
+
+
+def _try_memory(services: Services, vm: Vm) -> Vm:
+    """Let a running guest have its new memory now, where VMM and guest can; without the VM's lock meanwhile."""
+    vmm, wanted, status = services.registries.vmms.get(vm.spec.vmm), vm.spec, services.statuses.get(vm.id)
+    if (
+        vm.state is not VmState.RUNNING
+        or vmm is None
+        or vmm.set_memory is None
+        or (status and not status.runs)
+    ):
+        return vm
+    try:
+        has = vmm.set_memory(vm_paths(services, vm).sockets, wanted.memory_mib)
+    except VmmError as error:
+        log.warning("the memory of %s does not change now: %s", vm.name, error)
+        return vm
+    with services.locks.hold("vm", vm.id):
+        now = current_vm(services, vm.id)
+        if has != wanted.memory_mib or now.running_spec is None or now.started_at != vm.started_at:
+            return now
+        present = now.running_spec.model_copy(update={"memory_mib": has})
+        return save_vm(services, now, running_spec=None if present == now.spec else present)
 
 
 def _take(services: Services, vm: Vm, spec: VmSpec) -> Vm:
@@ -125,13 +161,23 @@ def _changed(services: Services, vm: Vm, params: VmSetParams) -> VmSpec:
         changes["publish"] = parse_published(
             (*(f"{port.host}:{port.guest}" for port in kept), *params.publish)
         )
-    if params.network is not None:
-        changes["network"] = check_pair(services, vm, params.network)
-    if params.with_ or params.without:
-        changes["capabilities"] = change_capabilities(
-            services, vm.spec.capabilities, params.with_, params.without
-        )
+    changes |= _change_network(services, vm, params)
     return vm.spec.model_copy(update=changes) if changes else vm.spec
+
+
+def _change_network(services: Services, vm: Vm, params: VmSetParams) -> dict[str, Any]:
+    """Return the network and the capabilities that go with it, where one or the other is to change."""
+    if params.network is None and not params.with_ and not params.without:
+        return {}
+    networks, held = services.registries.networks, vm.spec.capabilities
+    before = networks.get(vm.spec.network)
+    after = before if params.network is None else networks[check_pair(services, vm, params.network)]
+    if after is not None and after is not before:
+        held = move_capabilities(services, held, before, after)
+    held = change_capabilities(services, held, params.with_, params.without)
+    if after is not None:
+        check_capabilities(services, held, after)
+    return {"capabilities": held, **({"network": after.name} if after is not None else {})}
 
 
 def _relabelled(vm: Vm, params: VmSetParams) -> dict[str, str]:

@@ -28,6 +28,10 @@ def result(frame: Frame) -> bytes:
     return wire.encode(Frame(wire.RESULT, frame.stream, 0, b'{"state":"ready"}'))
 
 
+def refuse(frame: Frame) -> bytes:
+    return wire.encode(Frame(wire.ERROR, frame.stream, 0, b'{"code":"busy"}'))
+
+
 #: What a guest answers that does not behave, and what is said of it.
 MISDEEDS: dict[str, tuple[Answer, str]] = {
     "gigabytes": (
@@ -92,7 +96,6 @@ async def test_a_paused_guest_and_one_that_refuses_are_not_to_blame(tmp_path: Pa
     complaints = Kept()
     paused = Guests({"vm": VmmStatus("paused", "paused", "banger vm resume")}, complaints)
     assert await ask(tmp_path / "paused", lambda: nothing, paused)
-    refuse: Answer = lambda frame: wire.encode(Frame(wire.ERROR, frame.stream, 0, b'{"code":"busy"}'))  # noqa: E731
     assert await ask(tmp_path / "refusing", lambda: refuse, Guests({}, complaints)) == ["busy"]
     assert complaints.kept == {}
 

@@ -45,6 +45,25 @@ def test_the_bridge_is_chosen_where_it_is_offered_and_when_it_is_asked_for(app: 
     assert spec_of(app, network="user")["network"] == "user"
 
 
+def test_capabilities_follow_a_vm_that_changes_its_network(app: BangerApp) -> None:
+    def moved(**changes: Any) -> dict[str, Any]:
+        spec: dict[str, Any] = app.call("vm.set", {"vm": "otter", **changes})["vm"]["spec"]
+        return spec
+
+    assert "nat" not in spec_of(app, name="otter")["capabilities"]
+    assert "nat" in moved(network="bridge")["capabilities"]
+    assert "nat" not in moved(without=["nat"])["capabilities"]
+    assert "nat" not in moved(network="bridge")["capabilities"], (
+        "it is there already, and without it by choice"
+    )
+    assert "nat" in moved(**{"with": ["nat"]})["capabilities"]
+    assert "nat" not in moved(network="user")["capabilities"]
+    assert "nat" not in moved(network="bridge", without=["nat"])["capabilities"]
+    moved(network="user")
+    with pytest.raises(UsageError, match="capability 'nat' is not for VMs on network 'user'"):
+        moved(**{"with": ["nat"]})
+
+
 def test_a_capability_for_taps_is_on_there_only(app: BangerApp) -> None:
     assert "nat" in spec_of(app, network="bridge")["capabilities"]
     assert "nat" not in spec_of(app, network="bridge", without=["nat"])["capabilities"]

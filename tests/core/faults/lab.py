@@ -30,8 +30,6 @@ memory = 128
 vmm = "paper"
 network = "user"
 """
-#: How the VMs are attached; what is for VMs on bridges is tried touch by touch in its plugins' tests.
-ATTACHMENT = "qemu-user"
 #: Built-in plugins that would reach beyond the test's own directories, and register no step.
 LEFT_OUT = frozenset({"dns"})
 

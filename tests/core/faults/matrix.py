@@ -22,7 +22,7 @@ from banger.testing.injection import FAULTS, ArmParams, Fault
 from banger.testing.plugin_sets import load_chosen
 from banger.testing.samples import sample_image, sample_kernel
 from tests.core.faults.daemons import Daemons
-from tests.core.faults.lab import ATTACHMENT, CONFIG, make_plugins
+from tests.core.faults.lab import CONFIG, make_plugins
 from tests.core.faults.leaks import find_leaks
 
 #: Seconds for what is under way to end.
@@ -263,12 +263,13 @@ def _cases(action: str, places: list[str]) -> Iterator[Case]:
 
 
 def _with_steps() -> list[str]:
-    """Return the capabilities that have steps: all of them are on, but those that VMs on the network have not."""
+    """Return the capabilities that have steps and go with the lab's network: all of them are on."""
     registries = fill_registries(load_chosen(make_plugins()))
+    attachment = registries.networks["user"].attachment
     return [
         name
         for name, capability in registries.capabilities.items()
-        if capability.steps and capability.fits(ATTACHMENT)
+        if capability.steps and capability.fits(attachment)
     ]
 
 

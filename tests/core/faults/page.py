@@ -32,8 +32,9 @@ on: `running` and adopted, its guest answering; `stopped` and holding nothing; `
 is mended by `banger vm start`, which is tried for each; that of a VM whose deletion was cut off by `banger vm
 delete`. At the end every VM is deleted, and no process, socket, lock, file or loopback port may be left.
 
-The plan is that of a VM with every capability that has steps, and of a third party's two steps: `lease`, which holds
-something as long as the VM runs, and `notes`, which makes something that stays as long as the VM. `run`,
+The plan is that of a VM on network `user` with every capability that has steps and goes with it (what is a bridge's
+is tried in network namespaces), and of a third party's two steps: `lease`, which holds something as long as the VM
+runs, and `notes`, which makes something that stays as long as the VM. `run`,
 `undo`, `remove` and `quiesce` are the functions of a [step](start-pipeline.md); `row` is a write to the
 store, which neither hangs nor is cancelled. QEMU is stood in for by a small process that is started, found
 and ended by the same code; some of the cases are tried with real VMs as well. A plugin's own steps can be put

@@ -95,7 +95,7 @@ def look(ctx: FakeContext, tmp_path: Path) -> Callable[..., list[tuple[str, str]
         async def run() -> None:
             made: Any = ctx
             keeper = Keeper(made, Ledger(tmp_path / "lifetimes.json", boot))
-            keeper.look(now)
+            keeper.look(now, busy_addresses())
             while keeper._tasks:
                 await asyncio.sleep(0)
             keeper.close()

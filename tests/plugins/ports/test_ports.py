@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from banger.model.vm import PublishedPort, VmState
 from banger.testing.pytest_plugin import RunCli
 from banger_ports.listeners import LIMIT, find_open
-from banger_ports.relay import host_port
+from banger_ports.relay import _CONNECTIONS, host_port
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,18 @@ def test_a_port_is_added_to_a_running_vm_and_taken_away(boot: Callable[..., Any]
     assert run_cli("vm", "port", "remove", "otter", str(guest.port)).stdout == "otter publishes nothing\n"
     guest.wait_ports(set())
     assert "no port of otter is open" in run_cli("vm", "port", "list", "otter").stderr
+
+
+def test_clients_that_break_off_leave_nothing_open(boot: Callable[..., Any], run_cli: RunCli) -> None:
+    guest = boot()
+    assert run_cli("vm", "port", "add", "otter", f"29878:{guest.port}").status == 0
+    guest.wait_ports({29878})
+    for _ in range(_CONNECTIONS + 8):  # more than a port has at a time, each ended by a reset
+        with socket.create_connection(("127.88.17.5", 29878), timeout=30) as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert talk(29878, b"hello") == b"hello"
 
 
 def test_a_port_that_is_taken_here_is_left_alone(boot: Callable[..., Any], run_cli: RunCli) -> None:

@@ -77,6 +77,7 @@ def test_devices_are_on_the_bus_the_machine_has(khz: None) -> None:
         return {value.partition(",")[0] for value in options(plan, "-device")} - {"virtserialport"}
 
     assert devices(machine.build(make_spec(), TCG)) == {
+        "virtio-balloon-pci",
         "virtio-rng-pci",
         "virtio-serial-pci",
         "virtio-blk-pci",
