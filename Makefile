@@ -32,9 +32,9 @@ long: ## the tests of VMs that make test has no time for
 	@tools/setup.sh test
 	@$(PYTHON) -m pytest --rings long
 
-smoke: ## every scenario on a whole Debian inside a VM
+smoke: ## every scenario on a whole Debian inside a VM; ARGS=--list shows them
 	@tools/setup.sh test
-	@$(PYTHON) -m pytest --rings smoke --all-scenarios
+	@$(PYTHON) tools/smoke.py $(ARGS)
 
 golden: ## build every image and put it to its use
 	@tools/setup.sh test ansible-core

@@ -12,7 +12,7 @@ import click
 from banger.cli.client import Client
 from banger.cli.filter import filter_option, make_filter
 from banger.cli.output import Progress, age, leave_line, moment, print_json, print_pairs, print_table, say
-from banger.config.paths import NAME_ROUTES
+from banger.config.paths import NAME_ROUTES, find_user_paths
 from banger.model.size import format_mib
 
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -85,15 +85,28 @@ def find_host_name(vm: dict[str, Any]) -> str | None:
     return name if vm["address"] in {entry[4][0] for entry in found} else None
 
 
+def _own_vms() -> int:
+    """Return how many VMs this user's own banger has, without asking its daemon."""
+    try:
+        return sum(1 for _ in find_user_paths().vms.iterdir())
+    except OSError:
+        return 0
+
+
 @click.command("list")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="print names only")
 @click.option("-a", "--all", "_every", is_flag=True, hidden=True, help="as it always does")
+@click.option("--user", "own", is_flag=True, help="those of user mode, where the daemon is the host's")
 @filter_option
-def list_command(as_json: bool, quiet: bool, _every: bool, filters: tuple[str, ...]) -> None:
+def list_command(as_json: bool, quiet: bool, _every: bool, own: bool, filters: tuple[str, ...]) -> None:
     """List VMs, oldest first."""
-    fits = make_filter(filters)
-    answer = Client().call("vm.list")
+    if own:
+        os.environ["BANGER_MODE"] = "user"
+    fits, client = make_filter(filters), Client()
+    answer = client.call("vm.list")
+    if client.paths.is_system and not (as_json or quiet) and (count := _own_vms()):
+        say(f"note: of user mode there are {count} more: banger vm list --user")
     vms, statuses = list(filter(fits, answer["vms"])), answer["statuses"]
     ports, labels, unhealthy = (answer.get(key, {}) for key in ("ports", "labels", "unhealthy"))
     if as_json:

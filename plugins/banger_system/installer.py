@@ -228,7 +228,7 @@ def uninstall(layout: Layout, commands: Commands, *, force: bool, purge: bool) -
     answer = ask_daemon(layout)
     if answer is not None and answer["running_vms"] > 0 and not (force or purge):
         raise ConflictError(
-            f"{answer['running_vms']} VMs run, which would be left alone",
+            f"VMs run, {answer['running_vms']} of them, and would be left alone",
             hint="stop them: banger vm stop NAME; or end them at once: system uninstall --force",
         )
     if commands.find("systemctl") is not None:

@@ -12,7 +12,7 @@ from banger_system.layout import DAEMON_UNIT, HELPER_UNIT, Layout
 #: Seconds for systemd to answer, and to end or start a service.
 _ASK_SECONDS, _WORK_SECONDS = 10.0, 120.0
 #: Seconds that the daemon gets until it answers: it adopts what runs first.
-ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def systemctl(commands: Commands, *arguments: str, check: bool = True) -> Comple
 
 
 def ask_daemon(
-    layout: Layout, operation: str = "daemon.status", seconds: float = 5.0
+    layout: Layout, operation: str = "daemon.status", seconds: float = 15.0
 ) -> dict[str, Any] | None:
     """Return what the host's daemon answers; None when it does not."""
     try:

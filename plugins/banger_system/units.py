@@ -66,7 +66,7 @@ KeyringMode=private
 IPAddressDeny=any
 RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
 SystemCallArchitectures=native
-SystemCallFilter=@system-service @mount chroot pivot_root
+SystemCallFilter=@system-service @mount chroot pivot_root seccomp
 SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap
 SystemCallErrorNumber=EPERM
 
@@ -79,7 +79,7 @@ WantedBy=multi-user.target
 #: of images need, would be no more than any program (banger_system.tools has what that is here). RestrictSUIDSGID=,
 #: ProtectKernelLogs= and ProtectKernelTunables= are not here for the same builds: they unpack programs that are
 #: set-uid, and mount a /proc of their own, which the kernel allows only where nothing in the old one is covered. TCG
-#: translates: no MemoryDenyWriteExecute=.
+#: translates: no MemoryDenyWriteExecute=. QEMU closes itself up further: seccomp.
 _DAEMON = """\
 [Unit]
 Description=banger: microVMs of {owner}
@@ -134,7 +134,7 @@ RestrictRealtime=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
 RestrictNamespaces=user mnt pid uts ipc
 SystemCallArchitectures=native
-SystemCallFilter=@system-service @mount chroot pivot_root
+SystemCallFilter=@system-service @mount chroot pivot_root seccomp
 SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap
 SystemCallErrorNumber=EPERM
 

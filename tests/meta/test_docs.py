@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -40,6 +41,15 @@ def test_every_step_is_in_the_table_of_faults() -> None:
     steps = [line.split()[1] for line in reference.plan_lines()]
     missing = [step for step in steps if f"`run {step}`" not in page]
     assert not missing, f"{', '.join(missing)}: write it again, which takes a minute: python tools/faults.py"
+
+
+def test_every_scenario_is_in_the_table_of_smoke() -> None:
+    smoke = import_module("smoke")
+    page = (ROOT / "docs/explanation/smoke.md").read_text()
+    rows = [f"| `{scenario.name}` | {scenario.about} |" for scenario in smoke.scenarios()]
+    assert rows and all(scenario.about for scenario in smoke.scenarios())
+    missing = [row for row in rows if row not in page]
+    assert not missing, f"{', '.join(missing)}: write it again: make smoke ARGS=--record"
 
 
 @pytest.mark.parametrize("command", make_cli().list_commands(click.Context(make_cli())))

@@ -61,6 +61,13 @@ def test_vms_outlive_a_service(name: str) -> None:
     assert {"KillMode=process", "SendSIGKILL=no", "RuntimeDirectoryPreserve=yes"} <= set(lines)
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_vmm_can_close_itself_up_further(name: str) -> None:
+    """QEMU knows no -sandbox where it may not ask for seccomp(2)."""
+    filters = re.findall(r"^SystemCallFilter=(?!~)(.*)", TEXTS[name], re.MULTILINE)
+    assert any("seccomp" in line.split() for line in filters)
+
+
 def test_code_is_run_apart_from_the_users_own() -> None:
     for name, module in ((HELPER_UNIT, "banger.helper"), (DAEMON_UNIT, "banger.daemon.main")):
         command = TEXTS[name].partition("\nExecStart=")[2].replace("\\\n", "").split("\nRestart", 1)[0]

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# What banger could leave on a host, one line each: links, rules, devices, processes, sockets, mounts, files.
+ip -o link | awk -F': ' '{print "link " $2}'
+nft list tables | sed 's/^/nft /'
+losetup --all --noheadings --output NAME | sed 's/^/loop /'
+dmsetup ls 2> /dev/null | grep -v '^No devices' | sed 's/^/dm /'
+ps axo user:20,args | awk '/qemu-system|firecracker|banger\.(daemon|helper)|mmdebstrap/ && !/awk/ {$1 = $1; print "process " $0}'
+ss --listening --unix --no-header | awk '{print "socket " $5}' | grep banger
+mount | grep banger | sed 's/^/mount /'
+find /etc/banger /etc/systemd/system /etc/tmpfiles.d /usr/local/lib -maxdepth 2 -name '*banger*' -o -maxdepth 2 -path '*banger/*' 2> /dev/null | sed 's/^/file /'
+find /var/lib/banger/vms /var/lib/banger/s /var/lib/banger/staging /home/*/.local/state/banger/vms /home/*/.local/state/banger/staging -mindepth 1 2> /dev/null | sed 's/^/file /'
+true

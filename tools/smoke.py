@@ -1,0 +1,128 @@
+"""The smoke ring: every scenario on a whole Debian inside a VM. ``make smoke``, ``make smoke ARGS=--list``."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import platform
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/explanation/smoke.md"
+_INTRO = """# Smoke: banger on a whole host
+
+<!-- Written by `make smoke ARGS=--record`; a test compares its list with the scenarios there are. -->
+
+`make smoke` builds a Debian with banger's own tools, boots it with banger in a VM that has 2 processors, 4 GiB and an
+emulated SVM, and installs the wheel of this source there: systemd, KVM, the device mapper and nftables are real, and
+the VMs of the scenarios run under that KVM. After each scenario the host has what it had before it: links, tables of
+rules, loop and mapped devices, processes, sockets, mounts, units and files are compared. When one fails, journal,
+rules, devices, links, processes and consoles are saved in `/tmp/banger-smoke`, or where `BANGER_TEST_EVIDENCE` says.
+
+`make smoke ARGS=--list` lists them, `ARGS="--scenario NAME"` runs one, `ARGS="--jobs 2"` shares them out among two
+hosts. None is part of `make test`: the host alone takes longer to boot than that has time for.
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One test of the ring."""
+
+    file: Path
+    function: str
+    about: str
+
+    @property
+    def name(self) -> str:
+        return self.function.removeprefix("test_").replace("_", "-")
+
+    @property
+    def node(self) -> str:
+        return f"{self.file.relative_to(ROOT)}::{self.function}"
+
+
+def scenarios() -> list[Scenario]:
+    """Return every scenario, in the order they are run."""
+    found = []
+    for file in sorted((ROOT / "tests/smoke").glob("test_*.py"), reverse=True):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found.append(Scenario(file, node.name, (ast.get_docstring(node) or "").partition("\n")[0]))
+    return found
+
+
+def run(chosen: list[Scenario], jobs: int, folder: Path) -> dict[str, tuple[str, float]]:
+    """Run scenarios, on as many hosts as there are jobs; return each one's result and its seconds."""
+    started = []
+    for number in range(min(jobs, len(chosen))):
+        nodes = [scenario.node for scenario in chosen[number::jobs]]
+        report = folder / f"{number}.xml"
+        argv = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--rings",
+            "smoke",
+            "--all-scenarios",
+            f"--junitxml={report}",
+            *nodes,
+        ]
+        started.append((subprocess.Popen(argv, cwd=ROOT), report))
+    for process, _ in started:
+        process.wait()
+    return {name: result for _, report in started for name, result in _results(report).items()}
+
+
+def _results(report: Path) -> dict[str, tuple[str, float]]:
+    if not report.exists():
+        return {}
+    found = {}
+    for case in ET.parse(report).iter("testcase"):
+        failed = case.find("failure") is not None or case.find("error") is not None
+        result = "failed" if failed else "skipped" if case.find("skipped") is not None else "passed"
+        found[case.get("name", "")] = (result, float(case.get("time", 0)))
+    return found
+
+
+def record(results: dict[str, tuple[str, float]]) -> None:
+    """Write the page with every scenario and what became of it."""
+    lines = ["| scenario | what | result | seconds |", "|---|---|---|---|"]
+    for scenario in scenarios():
+        result, seconds = results.get(scenario.function, ("not run", 0.0))
+        lines.append(f"| `{scenario.name}` | {scenario.about} | {result} | {seconds:.0f} |")
+    where = (
+        f"On {platform.machine()}, all of it emulated; the first of each file has set up what the rest use.\n"
+    )
+    PAGE.write_text(_INTRO + where + "\n" + "\n".join(lines) + "\n")
+
+
+def main() -> int:
+    """List or run scenarios; exit status 1 when one did not pass."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
+    parser.add_argument("--scenario", action="append", metavar="NAME", help="run this one; may be repeated")
+    parser.add_argument("--jobs", type=int, default=1, help="hosts at a time, 4 GiB each")
+    parser.add_argument("--record", action="store_true", help="write the results into the documentation")
+    given = parser.parse_args()
+    known = {scenario.name: scenario for scenario in scenarios()}
+    if given.list:
+        print("\n".join(f"{name:45} {scenario.about}" for name, scenario in known.items()))
+        return 0
+    if unknown := [name for name in given.scenario or () if name not in known]:
+        parser.error(f"no scenario {unknown[0]}; see --list")
+    chosen = [known[name] for name in given.scenario] if given.scenario else list(known.values())
+    with tempfile.TemporaryDirectory() as folder:
+        results = run(chosen, max(1, given.jobs), Path(folder))
+    if given.record:
+        record(results)
+    return 0 if all(results.get(one.function, ("",))[0] == "passed" for one in chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
