@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from banger.helper.requests import CreateTap as CreateTap
     from banger.helper.requests import DenyNat as DenyNat
     from banger.helper.requests import EnsureBridge as EnsureBridge
+    from banger.helper.requests import GuardTap as GuardTap
     from banger.helper.requests import RemoveBridge as RemoveBridge
     from banger.helper.requests import RemoveTap as RemoveTap
     from banger.helper.requests import ShowBridge as ShowBridge
@@ -173,7 +174,8 @@ _HOMES = {
     "banger.transfer.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",
     "banger.guest.wire": "clean_text",
     "banger.helper.requests": (
-        "AllowNat ClaimTap CreateTap DenyNat EnsureBridge RemoveBridge RemoveTap ShowBridge ShowNat ShowStatus"
+        "AllowNat ClaimTap CreateTap DenyNat EnsureBridge GuardTap RemoveBridge RemoveTap ShowBridge ShowNat "
+        "ShowStatus"
     ),
     "banger.host.privileged": "HostPrivileged Privileged",
     "banger.host.caller": "Login find_authorities find_login find_proxy",

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from banger.errors import ConflictError
-from banger.helper import table
+from banger.helper import requests, table
 from banger.helper.links import (
     Link,
     Links,
@@ -19,21 +19,11 @@ from banger.helper.links import (
     open_links,
     resolve_bridge,
 )
-from banger.helper.requests import (
-    BridgeRequest,
-    ClaimTap,
-    CreateTap,
-    EnsureBridge,
-    RemoveBridge,
-    RemoveTap,
-    ShowBridge,
-    TapRequest,
-)
 
 _POOL = "bgrp-"
 
 
-def ensure_bridge(request: EnsureBridge) -> dict[str, Any]:
+def ensure_bridge(request: requests.EnsureBridge) -> dict[str, Any]:
     """Make the bridge, or mend it; says whether it is a new one."""
     wanted = IPv4Interface((request.address, request.prefix))
     with open_links() as links:
@@ -91,7 +81,7 @@ def _mac_of(address: IPv4Address) -> str:
     return ":".join(["02", "00", *(f"{byte:02x}" for byte in address.packed)])
 
 
-def remove_bridge(request: RemoveBridge) -> dict[str, Any]:
+def remove_bridge(request: requests.RemoveBridge) -> dict[str, Any]:
     """Remove the bridge with its pool and its firewall table; refused while a VM's tap is in it."""
     with open_links() as links:
         link = links.find(request.bridge)
@@ -110,7 +100,7 @@ def remove_bridge(request: RemoveBridge) -> dict[str, Any]:
     return {"removed": link is not None}
 
 
-def show_bridge(request: ShowBridge) -> dict[str, Any]:
+def show_bridge(request: requests.ShowBridge) -> dict[str, Any]:
     """Say what the bridge has; ``exists`` is false where there is none."""
     with open_links() as links:
         link = links.find(request.bridge)
@@ -128,7 +118,7 @@ def show_bridge(request: ShowBridge) -> dict[str, Any]:
     }
 
 
-def create_tap(request: CreateTap, owner: int) -> dict[str, Any]:
+def create_tap(request: requests.CreateTap, owner: int) -> dict[str, Any]:
     """Make a tap in the bridge; one of this name that is ours is made good again."""
     with open_links() as links:
         bridge = resolve_bridge(links, request.bridge, request.mark)
@@ -150,7 +140,7 @@ def create_tap(request: CreateTap, owner: int) -> dict[str, Any]:
     return {"made": there is None}
 
 
-def claim_tap(request: ClaimTap) -> dict[str, Any]:
+def claim_tap(request: requests.ClaimTap) -> dict[str, Any]:
     """Take a tap of the pool: one message renames it and brings it up."""
     with open_links() as links:
         pooled = find_pooled(links, request.pooled, request.mark)
@@ -160,16 +150,26 @@ def claim_tap(request: ClaimTap) -> dict[str, Any]:
     return {}
 
 
-def remove_tap(request: RemoveTap) -> dict[str, Any]:
-    """Remove a tap of ours, if it is there."""
+def guard_tap(request: requests.GuardTap) -> dict[str, Any]:
+    """Let through what the guest sends as itself only."""
+    check_guests(request, (request.address,))
     with open_links() as links:
-        if links.find(request.tap) is None:
-            return {"removed": False}
-        links.remove(_resolve_tap(links, request))
-    return {"removed": True}
+        _resolve_tap(links, request)
+    table.guard(request.bridge, request.tap, request.mac, request.address)
+    return {}
 
 
-def _resolve_tap(links: Links, request: TapRequest) -> Link:
+def remove_tap(request: requests.RemoveTap) -> dict[str, Any]:
+    """Remove a tap of ours, if it is there, and its guard."""
+    with open_links() as links:
+        there = links.find(request.tap) is not None
+        if there:
+            links.remove(_resolve_tap(links, request))
+    table.unguard(request.bridge, request.tap)
+    return {"removed": there}
+
+
+def _resolve_tap(links: Links, request: requests.TapRequest) -> Link:
     tap = links.find(request.tap)
     if tap is None or not is_our_tap(tap, request.mark):
         raise ConflictError(
@@ -178,7 +178,7 @@ def _resolve_tap(links: Links, request: TapRequest) -> Link:
     return tap
 
 
-def check_guests(request: BridgeRequest, addresses: tuple[str, ...]) -> None:
+def check_guests(request: requests.BridgeRequest, addresses: tuple[str, ...]) -> None:
     """Raise unless the bridge is ours and the addresses are guests' ones in its network."""
     with open_links() as links:
         link = resolve_bridge(links, request.bridge, request.mark)

@@ -7,20 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from banger import __version__
-from banger.helper import bridge, nat
-from banger.helper.requests import (
-    AllowNat,
-    ClaimTap,
-    CreateTap,
-    DenyNat,
-    EnsureBridge,
-    RemoveBridge,
-    RemoveTap,
-    Request,
-    ShowBridge,
-    ShowNat,
-    ShowStatus,
-)
+from banger.helper import bridge, nat, requests
 
 #: Gets the request and the owner's uid; returns JSON.
 Handler = Callable[[Any, int], dict[str, Any]]
@@ -31,25 +18,26 @@ def _for_anyone(function: Callable[[Any], dict[str, Any]]) -> Handler:
     return lambda request, _: function(request)
 
 
-def _show_status(_: ShowStatus, owner: int) -> dict[str, Any]:
+def _show_status(_: requests.ShowStatus, owner: int) -> dict[str, Any]:
     return {"version": __version__, "pid": os.getpid(), "owner": owner}
 
 
-HANDLERS: dict[type[Request], Handler] = {
-    ShowStatus: _show_status,
-    EnsureBridge: _for_anyone(bridge.ensure_bridge),
-    RemoveBridge: _for_anyone(bridge.remove_bridge),
-    ShowBridge: _for_anyone(bridge.show_bridge),
-    CreateTap: bridge.create_tap,
-    ClaimTap: _for_anyone(bridge.claim_tap),
-    RemoveTap: _for_anyone(bridge.remove_tap),
-    AllowNat: _for_anyone(nat.allow),
-    DenyNat: _for_anyone(nat.deny),
-    ShowNat: _for_anyone(nat.show),
+HANDLERS: dict[type[requests.Request], Handler] = {
+    requests.ShowStatus: _show_status,
+    requests.EnsureBridge: _for_anyone(bridge.ensure_bridge),
+    requests.RemoveBridge: _for_anyone(bridge.remove_bridge),
+    requests.ShowBridge: _for_anyone(bridge.show_bridge),
+    requests.CreateTap: bridge.create_tap,
+    requests.ClaimTap: _for_anyone(bridge.claim_tap),
+    requests.GuardTap: _for_anyone(bridge.guard_tap),
+    requests.RemoveTap: _for_anyone(bridge.remove_tap),
+    requests.AllowNat: _for_anyone(nat.allow),
+    requests.DenyNat: _for_anyone(nat.deny),
+    requests.ShowNat: _for_anyone(nat.show),
 }
 
 
-def carry_out(request: Request, owner: int) -> dict[str, Any]:
+def carry_out(request: requests.Request, owner: int) -> dict[str, Any]:
     """Do what was asked for; BangerError when it is refused or fails.
 
     :param owner: uid of the user whose VMs these are: the taps are that user's to open.

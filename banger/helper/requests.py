@@ -113,8 +113,26 @@ class ClaimTap(TapRequest):
 
 
 @dataclass(frozen=True, slots=True)
+class GuardTap(TapRequest):
+    """Let through what a guest sends with its own MAC and IPv4 address, and nothing else, whatever it calls itself.
+
+    :param mac: ``02:…``, lower case. :param address: IPv4.
+    """
+
+    operation = "tap.guard"
+    mac: str
+    address: str
+
+    def __post_init__(self) -> None:
+        TapRequest.__post_init__(self)
+        names.check_pattern("tap", self.tap, names.VM_TAP)
+        names.check_pattern("MAC", self.mac, names.MAC)
+        names.check_address(self.address)
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveTap(TapRequest):
-    """Remove a tap; one that is not there is no error."""
+    """Remove a tap and its guard; one that is not there is no error."""
 
     operation = "tap.remove"
 
@@ -167,6 +185,7 @@ REQUESTS: dict[str, type[Request]] = {
         ShowBridge,
         CreateTap,
         ClaimTap,
+        GuardTap,
         RemoveTap,
         AllowNat,
         DenyNat,

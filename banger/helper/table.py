@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ def base(bridge: str) -> str:
 
 def _mark_of(rules: str) -> str:
     """Return the name of the empty chain that says which rules a table was made with."""
-    return f"made_{hashlib.sha256(rules.encode()).hexdigest()[:8]}"
+    return f"made_{zlib.crc32(rules.encode()):08x}"
 
 
 def _rules(bridge: str) -> str:
@@ -61,7 +61,34 @@ add rule ip {table} forward iifname "{bridge}" ip saddr @guests accept
 add rule ip {table} forward iifname "{bridge}" drop
 add rule ip {table} forward oifname "{bridge}" ip daddr @guests ct state established,related accept
 add rule ip {table} forward oifname "{bridge}" drop
+add table bridge {table}
+add map bridge {table} taps {{ type ifname : verdict; }}
+add chain bridge {table} input {{ type filter hook prerouting priority -300; policy accept; }}
+flush chain bridge {table} input
+add rule bridge {table} input iifname vmap @taps
 """
+
+
+def guard(bridge: str, tap: str, mac: str, address: str) -> None:
+    """Drop what comes by a tap but IPv4 and ARP from one MAC and address."""
+    chain = f"bridge {name_of(bridge)} {tap.replace('-', '_')}"
+    run_nft(f"""\
+add chain {chain}
+flush chain {chain}
+add rule {chain} ether saddr != {mac} drop
+add rule {chain} ether type ip ip saddr != {address} drop
+add rule {chain} ether type arp arp saddr ip != {address} drop
+add rule {chain} ether type != {{ ip, arp }} drop
+add element bridge {name_of(bridge)} taps {{ "{tap}" : jump {tap.replace("-", "_")} }}
+""")
+
+
+def unguard(bridge: str, tap: str) -> None:
+    """Remove a tap's guard, if there is one."""
+    name, chain = name_of(bridge), tap.replace("-", "_")
+    chains = list_objects("chain", "chains bridge")
+    if any((entry["table"], entry["name"]) == (name, chain) for entry in chains):
+        run_nft(f'delete element bridge {name} taps {{ "{tap}" }}\ndelete chain bridge {name} {chain}\n')
 
 
 def ensure(bridge: str) -> None:
@@ -74,13 +101,15 @@ def ensure(bridge: str) -> None:
 def remove(bridge: str) -> None:
     """Remove a bridge's table, if there is one."""
     table = name_of(bridge)
-    run_nft(f"add table ip {table}\ndelete table ip {table}\n")
+    for family in ("ip", "bridge"):
+        run_nft(f"add table {family} {table}\ndelete table {family} {table}\n")
 
 
 def read(bridge: str) -> Table | None:
     """Return what a bridge's table holds; None when there is none."""
     table = name_of(bridge)
-    if not any(entry["name"] == table for entry in list_objects("table", "tables ip")):
+    there = {entry["family"] for entry in list_objects("table", "tables") if entry["name"] == table}
+    if "ip" not in there:
         return None
     objects = list_entries(f"table ip {table}")
     guests = [
@@ -92,7 +121,7 @@ def read(bridge: str) -> Table | None:
     return Table(
         guests=frozenset(str(address) for found in guests for address in found),
         was_off=WAS_OFF in chains,
-        right=_mark_of(rules) in chains and count == rules.count("add rule"),
+        right=_mark_of(rules) in chains and "bridge" in there and count == rules.count("add rule ip"),
     )
 
 

@@ -14,6 +14,7 @@ from banger.helper.requests import (
     CreateTap,
     DenyNat,
     EnsureBridge,
+    GuardTap,
     RemoveBridge,
     RemoveTap,
     Request,
@@ -107,6 +108,11 @@ class FakePrivileged:
         if bridge is None or bridge.mark != request.mark or request.pooled not in bridge.taps:
             raise ConflictError(f"{request.pooled} is not in the pool any more", hint="take another")
         bridge.taps[request.tap] = bridge.taps.pop(request.pooled)
+        return {}
+
+    def _tap_guard(self, request: GuardTap) -> dict[str, Any]:
+        if request.tap not in self._resolve(request).taps:
+            raise ConflictError(f"the link {request.tap} was not made by this banger", hint="ip link")
         return {}
 
     def _tap_remove(self, request: RemoveTap) -> dict[str, Any]:

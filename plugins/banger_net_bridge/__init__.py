@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from banger.api import Check, NetworkMode, Service, Vm, hookimpl
+from banger.api import Check, Command, NetworkMode, Operation, Service, Vm, hookimpl
 
 if TYPE_CHECKING:
     from banger_net_bridge.settings import Settings
@@ -57,6 +57,24 @@ def banger_register_checks() -> list[Check]:
     from banger_net_bridge.check import check_bridge
 
     return [Check("bridge", check_bridge)]
+
+
+@hookimpl
+def banger_register_operations() -> list[Operation]:
+    """Declare ``bridge.show`` and ``bridge.remove``."""
+    from banger_net_bridge.operations import OPERATIONS
+
+    return OPERATIONS
+
+
+@hookimpl
+def banger_register_commands() -> list[Command]:
+    """Declare ``bridge``."""
+    here = "banger_net_bridge.commands"
+    return [
+        Command("bridge show", "show the bridge that VMs are on", f"{here}:show"),
+        Command("bridge remove", "remove the bridge that no VM is on", f"{here}:remove"),
+    ]
 
 
 @hookimpl

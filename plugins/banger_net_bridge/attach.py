@@ -10,6 +10,7 @@ from banger.api import (
     ClaimTap,
     ConflictError,
     CreateTap,
+    GuardTap,
     GuestInterface,
     NetworkError,
     RemoveTap,
@@ -38,6 +39,7 @@ def prepare(ctx: StartContext) -> Tap:
     ctx.record("forwards", [[address, port.host, port.guest] for port in ctx.vm.spec.publish])
     ctx.privileged.call(place.request())
     _take_tap(ctx, place, tap, isolated=settings.isolate)
+    ctx.privileged.call(GuardTap(place.bridge, place.mark, tap, mac_of(ctx.vm.id), address))
     interface = GuestInterface(
         mac=mac_of(ctx.vm.id),
         address=f"{address}/{place.network.prefixlen}",

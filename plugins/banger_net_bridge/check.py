@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from banger.api import BangerError, Check, CheckResult, CheckStatus, Commands, HostPrivileged, ShowStatus
-
-__all__ = ["Check", "check_bridge", "is_offered"]
+from banger.api import BangerError, CheckResult, CheckStatus, Commands, HostPrivileged, ShowStatus
 
 _TUN = Path("/dev/net/tun")
 
@@ -39,6 +37,8 @@ def check_bridge(commands: Commands) -> CheckResult:
         return CheckResult(
             CheckStatus.WARN, f"{_TUN} is not there, so no tap can be made", "sudo modprobe tun"
         )
+    if not os.access(_TUN, os.R_OK | os.W_OK):
+        return CheckResult(CheckStatus.FAIL, f"{_TUN} is not this user's to open", f"sudo chmod 666 {_TUN}")
     if commands.find("nft") is None:
         return CheckResult(
             CheckStatus.WARN, "nft is not installed: no VM starts on the bridge", "sudo apt install nftables"

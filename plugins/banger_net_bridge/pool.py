@@ -8,9 +8,10 @@ import secrets
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from banger.api import BangerError, CreateTap, Privileged, RemoveTap, ServiceContext, ShowBridge
+from banger.api import BangerError, CreateTap, GuardTap, Privileged, RemoveTap, ServiceContext, ShowBridge, Vm
+from banger_net_bridge.address import mac_of
 from banger_net_bridge.place import Place, find_place, tap_of
 from banger_net_bridge.settings import Settings
 
@@ -66,7 +67,7 @@ async def serve(ctx: ServiceContext) -> None:
     POOL.on_change = lambda: loop.call_soon_threadsafe(changed.set)
     _keeping[:] = [keeper]
     try:
-        known = frozenset(tap_of(vm.id) for vm in ctx.records())
+        known = {tap_of(vm.id): vm for vm in ctx.records()}
         await asyncio.to_thread(keeper.begin, known)
         while True:
             ctx.report(await asyncio.to_thread(keeper.fill))
@@ -91,10 +92,10 @@ class Keeper:
         self._settings, self._privileged = settings, privileged
         self._place: Place = find_place(settings)
 
-    def begin(self, known: frozenset[str]) -> None:
-        """Take over the pool that is there, and remove taps of VMs that are gone.
+    def begin(self, known: Mapping[str, Vm]) -> None:
+        """Take over the pool that is there, guard the taps of VMs again, and remove those of VMs that are gone.
 
-        :param known: the taps that VMs may have.
+        :param known: the VMs, by the taps that they may have.
         """
         place = self._place
         if not is_link(place.bridge):
@@ -106,9 +107,22 @@ class Keeper:
             return
         POOL.put(place.bridge, list(shown["pool"]), isolated=False)
         POOL.put(place.bridge, list(shown["isolated_pool"]), isolated=True)
-        for tap in set(shown["taps"]) - known:
+        for tap in set(shown["taps"]) & set(known):
+            self._guard(tap, known[tap])
+        for tap in set(shown["taps"]) - set(known):
             log.warning("%s is the tap of no VM; it is removed", tap)
             self.remove(tap)
+
+    def _guard(self, tap: str, vm: Vm) -> None:
+        """Guard a VM's tap: a firewall that was loaded anew has forgotten it."""
+        place = self._place
+        if vm.address is None:
+            return
+        try:
+            self._privileged.call(place.request())
+            self._privileged.call(GuardTap(place.bridge, place.mark, tap, mac_of(vm.id), vm.address))
+        except BangerError as error:
+            log.error("%s is not guarded: %s", tap, error)
 
     def fill(self) -> str:
         """Make what is missing, once the bridge is there; say how many there are."""

@@ -148,6 +148,31 @@ def test_a_tap_is_the_owners_and_goes(seam: Seam) -> None:
     assert seam.call("tap.remove", {**BRIDGE, "tap": VM}) == {"removed": False}
 
 
+#: Attaches to a tap as QEMU does, as another user than root.
+_ATTACH = """
+import fcntl, os, struct, sys
+tap = os.open("/dev/net/tun", os.O_RDWR)  # which everybody may, but not in every container
+os.setgroups([]); os.setgid(65534); os.setuid(int(sys.argv[2]))
+try:
+    fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x0002 | 0x1000 | 0x4000))
+except OSError as error:
+    sys.exit(error.strerror)
+print("attached")
+"""
+
+
+@pytest.mark.parametrize("seam", ["helper"], indirect=True)
+def test_the_owner_opens_its_tap_without_privilege_and_nobody_else_does(seam: Seam) -> None:
+    seam.call("bridge.ensure", NETWORK)
+    seam.call("tap.create", {**BRIDGE, "tap": POOLED, "isolated": False})
+    seam.call("tap.claim", {**BRIDGE, "tap": VM, "pooled": POOLED})
+    said = [
+        seam.where.run("/usr/bin/python3", "-c", _ATTACH, VM, str(uid), check=False).strip()
+        for uid in (BySocket.OWNER, 65533)
+    ]
+    assert said == ["attached", ""]
+
+
 def test_a_tap_made_half_is_made_good(seam: Seam) -> None:
     seam.call("bridge.ensure", NETWORK)
     seam.where.sh("ip tuntap add bgr-00000001 mode tap")

@@ -95,3 +95,34 @@ def test_guests_reach_the_internet_masqueraded_and_nobody_else_does() -> None:
         host.sh("nft flush ruleset")
         seam.call("nat.allow", {**BRIDGE, "addresses": [GUEST], "only": True})
         assert ask(guests, GUEST, INTERNET) == "192.0.2.1", "as after a firewall was loaded anew"
+
+
+def test_a_guest_passes_for_nobody_else() -> None:
+    tap = {**BRIDGE, "tap": "bgr-00000001"}
+    with contextlib.ExitStack() as running:
+        host, guest = running.enter_context(namespaces(2))
+        seam = ByProcess(host)
+        running.callback(seam.close)
+        seam.call("bridge.ensure", {**BRIDGE, "address": "172.16.176.1", "prefix": 20})
+        seam.call("tap.create", {**tap, "isolated": False})
+        seam.call("tap.guard", {**tap, "mac": "02:00:00:00:00:01", "address": GUEST})
+        assert seam.call("tap.remove", tap) == {"removed": True}
+        assert "bgr_00000001" not in host.run("nft", "list", "ruleset"), "the guard goes with its tap"
+        seam.call("tap.create", {**tap, "isolated": False})
+        seam.call("tap.guard", {**tap, "mac": "02:00:00:00:00:01", "address": GUEST})
+        host.sh(
+            "ip link del bgr-00000001;"
+            f"ip link add bgr-00000001 type veth peer name eth0 netns {guest.pid};"
+            "ip link set bgr-00000001 master br-banger up"
+        )
+        guest.sh(
+            f"ip link set eth0 address 02:00:00:00:00:01 up; ip addr add {GUEST}/20 dev eth0;"
+            f"ip addr add {OTHER}/20 dev eth0"
+        )
+        running.enter_context(serving(host))
+        assert ask(guest, GUEST, "172.16.176.1") == GUEST
+        assert ask(guest, OTHER, "172.16.176.1", patience=1) == "no answer", "another address"
+        guest.sh("ip link set eth0 address 02:00:00:00:00:02")
+        assert ask(guest, GUEST, "172.16.176.1", patience=1) == "no answer", "another MAC"
+        guest.sh("ip link set eth0 address 02:00:00:00:00:01")
+        assert ask(guest, GUEST, "172.16.176.1") == GUEST

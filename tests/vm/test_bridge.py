@@ -113,14 +113,20 @@ def test_a_vm_on_the_bridge_has_an_address_a_way_out_and_leaves_nothing(
     assert [vm["name"] for vm in bridged.vms()] == ["otter"]
     until(lambda: guests_or_none(host) == [address], 20, "the way out was not given again")
     assert bridged.exec("otter", "bash", "-c", who.format(INTERNET)).text == "192.0.2.1"
+    until(lambda: "jump bgr_" in host.run("nft", "list", "ruleset"), 20, "its tap was not guarded again")
 
     tap = f"bgr-{shown['id'][:8]}"
+    assert bridged.ok("bridge", "show", "--json").json["taps"] == [{"tap": tap, "vm": "otter"}]
+    refused = bridged("bridge", "remove")
+    assert refused.status == 1 and f"still has {tap}" in refused.err
     assert tap in links(host)
     bridged.ok("vm", "delete", "otter")
     left = links(host)
     assert tap not in left and "br-banger" in left
     assert all(link.startswith("bgrp-") for link in left - {"br-banger"}), "the pool is capacity"
     assert guests(host) == []
+    bridged.ok("bridge", "remove")
+    assert links(host) == set() and host.run("nft", "list", "ruleset") == ""
 
 
 def guests_or_none(host: Namespace) -> list[str]:

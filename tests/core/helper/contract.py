@@ -14,6 +14,7 @@ from banger.helper.requests import (
     CreateTap,
     DenyNat,
     EnsureBridge,
+    GuardTap,
     RemoveBridge,
     RemoveTap,
     Request,
@@ -50,6 +51,10 @@ def check_contract(call: Callable[[Request], dict[str, Any]]) -> None:
         "pool": [POOLED],
         "isolated_pool": [],
     }
+    guard = ("02:00:00:00:00:01", "172.16.176.2")
+    assert call(GuardTap(*OURS, VM, *guard)) == call(GuardTap(*OURS, VM, *guard)) == {}
+    with pytest.raises(ConflictError, match="was not made by this banger"):
+        call(GuardTap(*OURS, "bgr-ffffffff", *guard))
     with pytest.raises(ConflictError, match="172.16.176.1 is no guest's address"):
         call(AllowNat(*OURS, ("172.16.176.1",), only=False))
     call(AllowNat(*OURS, ("172.16.176.2", "172.16.176.3"), only=False))

@@ -11,18 +11,19 @@ import pytest
 from pydantic import ValidationError
 
 import banger_net_bridge
-from banger.errors import NetworkError
-from banger.helper.requests import ClaimTap, CreateTap, EnsureBridge, RemoveTap
+from banger.errors import ConflictError, NetworkError
+from banger.helper.requests import ClaimTap, CreateTap, EnsureBridge, GuardTap, RemoveTap
 from banger.model.network import Tap
 from banger.start.spine import SPINE
 from banger.start.step import StartStep
 from banger.testing.privileged import FakePrivileged
-from banger.testing.samples import sample_id, sample_vm
+from banger.testing.samples import sample_id, sample_image, sample_kernel, sample_vm
 from banger.testing.start import FakeStart
 from banger.testing.step_contract import MakeStart, StartStepContract
 from banger_net_bridge import attach, pool
 from banger_net_bridge.address import assign, mac_of
 from banger_net_bridge.check import check_bridge, is_offered
+from banger_net_bridge.commands import remove, show
 from banger_net_bridge.place import find_place, tap_of
 from banger_net_bridge.settings import Settings
 
@@ -78,6 +79,7 @@ def test_the_attachment_has_what_the_guest_and_the_vmm_need(tmp_path: Path) -> N
     assert fake(start).requests == [
         EnsureBridge("br-banger", place.mark, "172.16.176.1", 20),
         CreateTap("br-banger", place.mark, tap.device, isolated=False),
+        GuardTap("br-banger", place.mark, tap.device, mac_of(vm.id), "172.16.176.9"),
     ]
     assert start.section(STEP)["forwards"] == [["172.16.176.9", 80, 80]]
     start.undo(STEP)
@@ -212,10 +214,38 @@ async def test_the_pool_is_filled_adopted_and_rid_of_taps_of_nobody(monkeypatch:
         "bgr-ffffffff" not in privileged.bridges["br-banger"].taps
         and len(privileged.bridges["br-banger"].taps) == 3
     )
+    assert any(isinstance(request, GuardTap) for request in privileged.requests), "guarded again"
     banger_net_bridge.banger_vm_deleted(vm)
     assert tap_of(vm.id) not in privileged.bridges["br-banger"].taps
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def test_the_bridge_is_shown_and_removed(
+    banger_app: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    app, privileged, place = banger_app(builtin=["core", "net-bridge"]), FakePrivileged(), find_place(DEFAULT)
+    app.services.privileged = privileged
+    monkeypatch.setattr("banger_net_bridge.operations.is_link", lambda name: name in privileged.bridges)
+    assert show.callback is not None and remove.callback is not None
+    show.callback(as_json=False)
+    assert "there is no bridge br-banger" in capfd.readouterr().err
+    assert app.call("bridge.remove") == {"bridge": "br-banger", "removed": False}
+    vm = make_vm()
+    app.services.database.add_image(sample_image())
+    app.services.database.add_kernel(sample_kernel())
+    app.services.database.add_vm(vm)
+    privileged.call(place.request())
+    privileged.call(CreateTap("br-banger", place.mark, tap_of(vm.id), isolated=False))
+    privileged.call(CreateTap("br-banger", place.mark, "bgrp-00000001", isolated=True))
+    show.callback(as_json=False)
+    said = capfd.readouterr().out
+    assert f"{tap_of(vm.id)}  otter" in said and "bgrp-00000001" in said and "for nobody" in said
+    with pytest.raises(ConflictError, match="still has"):
+        remove.callback(as_json=False)
+    privileged.call(RemoveTap("br-banger", place.mark, tap_of(vm.id)))
+    remove.callback(as_json=False)
+    assert "br-banger is removed" in capfd.readouterr().err and privileged.bridges == {}
 
 
 def test_without_an_installed_helper_nobody_is_put_on_the_bridge_unasked(fake_host: Any) -> None:
