@@ -9,8 +9,8 @@ readonly venv=.venv
 packages=(qemu-system-x86 qemu-utils mmdebstrap uidmap debian-archive-keyring e2fsprogs openssh-client python3-venv gcc libc6-dev)
 programs=(qemu-system-x86_64 qemu-img mmdebstrap newuidmap mkfs.ext4 ssh cc)
 if [[ $purpose == test ]]; then
-    packages+=(shellcheck nftables iproute2 make zsh fish rsync skopeo docker-registry busybox-static)
-    programs+=(shellcheck nft ip make zsh fish rsync skopeo docker-registry busybox)
+    packages+=(shellcheck nftables iptables iproute2 make zsh fish rsync skopeo docker-registry busybox-static)
+    programs+=(shellcheck nft iptables ip make zsh fish rsync skopeo docker-registry busybox)
 fi
 packages+=("${@:2}")
 

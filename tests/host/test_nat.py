@@ -11,7 +11,12 @@ import pytest
 from network import Namespace, namespaces
 from seams import ByProcess
 
-pytestmark = pytest.mark.host
+from tests.rings import IN_USER_NAMESPACE
+
+pytestmark = [
+    pytest.mark.host,
+    pytest.mark.skipif(IN_USER_NAMESPACE, reason="needs the host's own root: taps, and files given away"),
+]
 
 BRIDGE = {"bridge": "br-banger", "mark": "0123abcd"}
 GUEST, OTHER, INTERNET = "172.16.176.2", "172.16.176.3", "192.0.2.2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from vmring import BOOT, Home, Ring, program, until
 sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
 
 from network import Namespace, namespaces
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: it makes namespaces with links between"
+)
 
 INTERNET = "192.0.2.2"
 #: Answers whoever connects with the address that the connection seems to come from.
