@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from banger.api import HostError, OperationContext, allocated_bytes, copy_disk, format_bytes
@@ -30,11 +30,13 @@ def copy_disks(op: OperationContext, disks: Iterable[Path], target: Path, stage:
     copies = []
     for disk in sources:
         copy = target / disk.name
-        copy_disk(
-            disk, copy, lambda done, total, name=disk.name: op.progress(stage, name, done=done, total=total)
-        )
+        copy_disk(disk, copy, _teller(op, stage, disk.name))
         copies.append(copy)
     return copies
+
+
+def _teller(op: OperationContext, stage: str, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: op.progress(stage, name, done=done, total=total)
 
 
 def check_room(disks: Iterable[Path], target: Path) -> None:
