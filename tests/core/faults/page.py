@@ -18,7 +18,7 @@ _GROUPS = (
     ("user", ("create", "delete")),
     ("user", ("start", "stop", "set", "pull", "daemon start")),
     ("user", ("snapshot", "restore", "snapshot delete")),
-    ("bridge", ("create", "start", "stop", "delete", "daemon start")),
+    ("bridge", ("create", "start", "stop", "delete")),
 )
 _INTRO = """\
 # Faults: what a VM is after each

@@ -42,7 +42,8 @@ def found() -> Iterator[Found]:
 
 def test_every_vm_is_whole_and_nothing_is_left(found: Found) -> None:
     assert not found.wrong, "\n".join(found.wrong)
-    assert {outcome for case, outcome in found.outcomes.items() if case.action != "pull"} <= WHOLE
+    lives = {name for name, action in ACTIONS.items() if not action.disks and name != "pull"}
+    assert {outcome for case, outcome in found.outcomes.items() if case.action in lives} <= WHOLE
 
 
 def test_a_cancelled_create_leaves_nothing(found: Found) -> None:
@@ -68,7 +69,7 @@ def test_every_registered_step_is_covered(found: Found) -> None:
 
 def test_a_bridges_own_steps_are_covered(found: Found) -> None:
     for name in ("network", "nat"):
-        for place, actions in (("run", ("create", "start")), ("undo", ("stop", "delete", "daemon start"))):
+        for place, actions in (("run", ("create", "start")), ("undo", ("stop", "delete"))):
             for action in actions:
                 _check_all(found, action, f"{place} {name}", "bridge")
 
@@ -99,9 +100,9 @@ def test_the_bridges_on_paper_keep_the_contract(tmp_path: Path) -> None:
 
 def test_a_tap_and_a_way_out_of_nobody_are_found(tmp_path: Path) -> None:
     seam = PaperPrivileged(tmp_path / "bridges")
-    seam.call(EnsureBridge("br0", MARK, "172.30.0.1", 24))
-    seam.call(CreateTap("br0", MARK, "bgr-0123abcd", True))
-    seam.call(AllowNat("br0", MARK, ("172.30.0.2",), only=False))
+    seam.call(EnsureBridge("br-banger", MARK, "172.30.0.1", 24))
+    seam.call(CreateTap("br-banger", MARK, "bgr-0123abcd", True))
+    seam.call(AllowNat("br-banger", MARK, ("172.30.0.2",), only=False))
     vm = {"id": "0123abcd" * 4, "address": "172.30.0.2"}
     assert PaperPrivileged(tmp_path / "bridges").leaks([vm]) == []
     assert seam.leaks([]) == ["tap bgr-0123abcd", "way out of 172.30.0.2"]
