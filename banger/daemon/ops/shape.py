@@ -151,12 +151,11 @@ def _is_down(vm: Vm) -> bool:
 def _waits(services: Services, vm: Vm, before: VmSpec) -> bool:
     """Tell whether something that was changed, or given again, is so from a running VM's next start only."""
     now, then = vm.present_spec, vm.spec
-    differs = {name for name in VmSpec.model_fields if getattr(now, name) != getattr(then, name)}
-    changed = {name for name in VmSpec.model_fields if getattr(before, name) != getattr(then, name)}
-    if set(then.publish) >= set(now.publish) and any(
-        owned.value.relays for owned in services.registries.services.owned()
-    ):
-        differs.discard("publish")  # a plugin relays them meanwhile
+    differs = {name for name, value in now if value != getattr(then, name)}
+    changed = {name for name, value in before if value != getattr(then, name)}
+    relayed = any(owned.value.relays for owned in services.registries.services.owned())
+    if relayed and set(then.publish) >= set(now.publish):
+        differs.discard("publish")
     return bool(differs & changed if changed else differs)
 
 
