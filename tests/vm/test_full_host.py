@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from vmring import BOOT, Home, finish, until
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 #: A start wants 256 MiB of the host's disk; what the guest writes is more than the rest.
 _SMALL, _LARGE, _WRITTEN = "300m", "1g", 320
@@ -45,14 +45,17 @@ def test_a_vm_is_paused_while_the_host_has_no_room_and_then_goes_on(crowded: Hom
     text = f"yes banger | head -c {_WRITTEN}M"
     script = f"{text} > /var/big && sync && {text} | cmp - /var/big"
     with crowded.start("vm", "exec", "writer", "--", "sh", "-c", script) as writing:
-        until(lambda: _status(crowded) == "io-error", 300, "the VM was not paused")
-        assert "a disk of the host is full" in crowded.ok("vm", "show", "writer").text
-        refused = crowded("vm", "exec", "writer", "--", "true")
-        assert refused.status != 0 and "banger vm resume writer" in refused.err
-        _remount(crowded)
-        crowded.ok("vm", "resume", "writer")
-        until(lambda: _status(crowded) is None, 60, "the VM does not go on")
-        result = finish(writing, timeout=300)
+        try:
+            until(lambda: _status(crowded) == "io-error", 600, "the VM was not paused")
+            assert "a disk of the host is full" in crowded.ok("vm", "show", "writer").text
+            refused = crowded("vm", "exec", "writer", "--", "true")
+            assert refused.status != 0 and "banger vm resume writer" in refused.err
+            _remount(crowded)
+            crowded.ok("vm", "resume", "writer")
+            until(lambda: _status(crowded) is None, 60, "the VM does not go on")
+            result = finish(writing, timeout=600)
+        finally:
+            writing.kill()  # a VM that is paused for good never ends it
     assert (result.status, result.text) == (0, ""), result.err
 
 
