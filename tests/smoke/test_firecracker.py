@@ -69,7 +69,7 @@ def test_firecracker_survives_the_daemon(host: Host, vm: str) -> None:
     """A daemon that is killed finds its VM again, with its device."""
     before = held(host)
     assert len(re.findall("banger-", before)) == 2
-    host.ok("pkill -KILL --full 'banger[.]daemon[.]main'", user="root")
+    host.ok("pkill -KILL --uid root --full 'banger[.]daemon[.]main'", user="root")
     assert host.ok(f"{_BANGER} vm exec fire -- echo alive", user="root") == "alive"
     assert held(host) == before
     host.ok(f"{_BANGER} vm kill fire", user="root")
