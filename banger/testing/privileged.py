@@ -15,12 +15,14 @@ from banger.helper.requests import (
     DenyNat,
     EnsureBridge,
     GuardTap,
+    ReleaseDisk,
     RemoveBridge,
     RemoveTap,
     Request,
     ShowBridge,
     ShowNat,
     ShowStatus,
+    SnapshotDisk,
     TapRequest,
 )
 
@@ -45,6 +47,7 @@ class FakePrivileged:
         """:param how: what ``find`` returns."""
         self.requests: list[Request] = []
         self.bridges: dict[str, FakeBridge] = {}
+        self.disks: dict[str, str] = {}
         self.blockers: list[dict[str, str]] = []
         self._how = how
 
@@ -125,6 +128,14 @@ class FakePrivileged:
             if request.tap in bridge.taps:
                 return bridge.taps
         return {}
+
+    def _disk_snapshot(self, request: SnapshotDisk) -> dict[str, Any]:
+        made = request.vm not in self.disks
+        self.disks[request.vm] = f"/dev/mapper/banger-{request.vm}"
+        return {"device": self.disks[request.vm], "made": made}
+
+    def _disk_release(self, request: ReleaseDisk) -> dict[str, Any]:
+        return {"removed": self.disks.pop(request.vm, None) is not None}
 
     def _nat_allow(self, request: AllowNat) -> dict[str, Any]:
         bridge = self._resolve(request)
