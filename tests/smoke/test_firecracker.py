@@ -70,6 +70,7 @@ def test_firecracker_survives_the_daemon(host: Host, vm: str) -> None:
     before = held(host)
     assert len(re.findall("banger-", before)) == 2
     host.ok("pkill -KILL --uid root --full 'banger[.]daemon[.]main'", user="root")
+    host.ok(f"timeout 300 sh -c 'until {_BANGER} vm list > /dev/null 2>&1; do sleep 1; done'", user="root")
     assert host.ok(f"{_BANGER} vm exec fire -- echo alive", user="root") == "alive"
     assert held(host) == before
     host.ok(f"{_BANGER} vm kill fire", user="root")
