@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from banger.api import Check, Command, Operation, Service, hookimpl
+from banger.api import Check, Command, Operation, Service, StartStep, hookimpl
 
 
 @hookimpl
@@ -17,6 +17,14 @@ def banger_register_services() -> list[Service]:
     from banger_dns.server import serve
 
     return [Service("dns", "answers NAME.vm with the address of a running VM", serve)]
+
+
+@hookimpl
+def banger_register_start_steps() -> list[StartStep]:
+    """Declare ``names``: a VM on a bridge asks there."""
+    from banger_dns.guests import forget_names, tell_names
+
+    return [StartStep("names", tell_names, after=("net-ready",), before=("boot",), undo=forget_names)]
 
 
 @hookimpl

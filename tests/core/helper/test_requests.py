@@ -26,6 +26,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "nat.allow": {**BRIDGE, "addresses": ["172.16.176.2"], "only": False},
     "nat.deny": {**BRIDGE, "address": "172.16.176.2"},
     "nat.show": BRIDGE,
+    "names.route": {**BRIDGE, "port": 42069},
+    "names.drop": BRIDGE,
 }
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 JSON = PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(st.text(max_size=8), PLAIN, max_size=3)
@@ -77,6 +79,9 @@ def test_every_operation_has_its_handler_and_a_good_request() -> None:
         ("nat.allow", "addresses", [["172.16.176.2"]]),
         ("nat.allow", "addresses", ["172.16.176.2"] * 4097),
         ("nat.deny", "address", "0.0.0.0/0"),
+        ("names.route", "port", 53),
+        ("names.route", "port", 65536),
+        ("names.route", "port", "42069"),
     ],
 )
 def test_a_bad_argument_is_refused(operation: str, field: str, value: Any) -> None:
