@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from banger.api import Check, Command, Operation, Service, StartStep, hookimpl
+from banger.api import Capability, Check, Command, Operation, Service, StartStep, hookimpl
 
 
 @hookimpl
@@ -20,11 +20,20 @@ def banger_register_services() -> list[Service]:
 
 
 @hookimpl
-def banger_register_start_steps() -> list[StartStep]:
+def banger_register_capabilities() -> list[Capability]:
     """Declare ``names``: a VM on a bridge asks there."""
     from banger_dns.guests import forget_names, tell_names
 
-    return [StartStep("names", tell_names, after=("net-ready",), before=("boot",), undo=forget_names)]
+    step = StartStep("names", tell_names, after=("net-ready",), before=("boot",), undo=forget_names)
+    return [
+        Capability(
+            "names",
+            "finds other VMs on the bridge by name",
+            default=True,
+            steps=(step,),
+            attachments=frozenset({"tap"}),
+        )
+    ]
 
 
 @hookimpl
