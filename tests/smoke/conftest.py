@@ -58,9 +58,7 @@ def host(smoke: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
 @pytest.fixture
 def vm(smoke: Host, installed: None) -> str:
     """A VM of alice's that runs; the next scenario gets it too, if it still does."""
-    if smoke("banger vm exec one -- true").status != 0:
-        smoke("banger vm delete --force one")
-        smoke.ok("banger vm create --name one --wait agent")
+    smoke.have_vm("one")
     return "one"
 
 

@@ -56,6 +56,15 @@ class Host:
         assert done.status == 0, f"{user}: {script}: status {done.status}\n{done.text}\n{done.err}"
         return done.text
 
+    def have_vm(self, name: str) -> None:
+        """Have a VM of alice's that runs; emulated twice it may need more than one try, where others use the machine."""
+        line = "banger vm exec {0} -- true || banger vm start {0} --wait agent || banger vm create --name {0} --wait agent"
+        for _ in range(TRIES):
+            done = self(line.format(name))
+            if done.status == 0:
+                return
+        raise AssertionError(f"'{name}' does not run: {done.err}")
+
     def traces(self, *, capacity: bool = True) -> list[str]:
         """Return links, rules, devices, processes, sockets and files that banger could have left.
 

@@ -73,7 +73,7 @@ def test_lifecycle(host: Host, vm: str) -> None:
     first = host.ok("banger vm exec one -- cat /proc/sys/kernel/random/boot_id")
     host.ok("banger vm stop one")
     assert json.loads(host.ok("banger vm show one --json"))["state"] == "stopped"
-    host.ok("banger vm start one --wait agent")
+    host.have_vm("one")
     assert host.ok("banger vm exec one -- cat /root/kept") == "kept"
     assert host.ok("banger vm exec one -- cat /proc/sys/kernel/random/boot_id") != first
 
@@ -82,7 +82,7 @@ def test_kill(host: Host, vm: str) -> None:
     """A VM that is killed is stopped, not in error, and can be pruned."""
     host.ok("banger vm kill one")
     assert json.loads(host.ok("banger vm show one --json"))["state"] == "stopped"
-    host.ok("banger vm start one --wait agent")
+    host.have_vm("one")
     pid = qemu(host)
     host.ok(f"kill -KILL {pid}", user="root")
     host.ok("banger vm wait one --for stopped")
@@ -91,7 +91,8 @@ def test_kill(host: Host, vm: str) -> None:
 def test_prune(host: Host, vm: str) -> None:
     """What is stopped goes, at once and whole."""
     before = host.ok("banger vm list --quiet")
-    host.ok("banger vm create --name two --wait agent && banger vm kill two && banger vm prune --force")
+    host.have_vm("two")
+    host.ok("banger vm kill two && banger vm prune --force")
     assert host.ok("banger vm list --quiet") == before
 
 
