@@ -58,7 +58,8 @@ class Host:
 
     def have_vm(self, name: str) -> None:
         """Have a VM of alice's that runs; emulated twice it may need several tries on a busy machine."""
-        line = "banger vm exec {0} -- true || banger vm start {0} --wait agent || banger vm create --name {0} --wait agent"
+        line = "banger vm exec {0} -- true || banger vm start {0} --wait agent ||"
+        line += " banger vm create --name {0} --wait agent"
         for _ in range(TRIES):
             done = self(line.format(name))
             if done.status == 0:
