@@ -1,7 +1,8 @@
-"""What plugins add to ``vm run`` and ``vm exec``: options, a check before anything is done, work once the VM runs.
+"""What plugins add to commands of ours: options, a check before anything is done, work once the VM runs.
 
-An extension is an entry point of the group ``banger.vm-run`` or ``banger.vm-exec``. It is part of a command and needed
-before a daemon ever ran, so it is found where plugins are found, and not in what the daemon wrote down.
+An extension is an entry point of the group ``banger.vm-run``, ``banger.vm-create``, ``banger.vm-exec`` or
+``banger.vm-set``. It is part of a command and needed before a daemon ever ran, so it is found where plugins are found,
+and not in what the daemon wrote down.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ class Extension:
     """What a plugin adds to a command.
 
     :param params: click's options and arguments.
-    :param plan: gets the values of everything the command was given, takes its own out, checks them before anything is
-        done, and returns what is to be done once the VM runs: a function of client and VM that returns the
-        :class:`Place`, or :class:`Work`. None when it has nothing to do.
+    :param plan: gets the values of everything the command was given, takes its own out, or puts others' in their place,
+        checks them before anything is done, and returns what is to be done once the VM runs: a function of client and
+        VM that returns the :class:`Place`, or :class:`Work`. None when it has nothing to do, as always with
+        ``vm create`` and ``vm set``.
     """
 
     params: tuple[click.Parameter, ...]

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from banger.cli.client import Client
-from banger.cli.lifetime import lifetime_options, take_lifetime
+from banger.cli.extension import ExtendedCommand, plan_extensions
 from banger.cli.output import print_json
 from banger.cli.vm import json_option, run_operation
 from banger.cli.vm_many import DOWN, Meant, run_on, vms_argument
@@ -138,7 +138,7 @@ def resume(meant: Meant, as_json: bool) -> int:
     return run_on("vm.resume", meant, {}, fits=_is_running, done="goes on", as_json=as_json)
 
 
-@click.command("set")
+@click.command("set", cls=ExtendedCommand, group="banger.vm-set")
 @vms_argument
 @click.option("--vcpu", type=int, help="processors")
 @click.option("--memory", help="like 2G or 512M")
@@ -152,7 +152,6 @@ def resume(meant: Meant, as_json: bool) -> int:
 @click.option("--with", "with_", multiple=True, metavar="NAME[:K=V,…]", help="turn a capability on")
 @click.option("--without", multiple=True, metavar="NAME", help="turn a capability off")
 @click.option("--overcommit", is_flag=True, help="although the host's disk has no room for that")
-@lifetime_options
 @json_option
 def set_command(meant: Meant, as_json: bool, **choices: Any) -> int:
     """Change VMs: sizes, network, ports, labels, capabilities; a running one has the rest from its next start.
@@ -161,7 +160,8 @@ def set_command(meant: Meant, as_json: bool, **choices: Any) -> int:
       banger vm set web --memory 2G --publish 8080
       banger vm restart web
     """
-    choices["with"] = (*choices.pop("with_"), *take_lifetime(choices))
+    plan_extensions(choices)
+    choices["with"] = choices.pop("with_")
     params = {key: value for key, value in choices.items() if value not in (None, ())}
     return run_on("vm.set", meant, params, fits=lambda _: True, done="changed", as_json=as_json)
 

@@ -13,7 +13,6 @@ from banger.cli.environment import collect_environment
 from banger.cli.escape import SessionLeft, check_escape
 from banger.cli.extension import ExtendedCommand, Place, Plans, plan_extensions, wrap_command
 from banger.cli.lend import collect_loan
-from banger.cli.lifetime import lifetime_options, take_lifetime
 from banger.cli.output import Progress, leave_line, say
 from banger.cli.place import absolute_reference
 from banger.cli.project import Plan, plan_project
@@ -66,7 +65,6 @@ def size_options(command: F) -> F:
             help="lend it credentials (banger auth list); none: nothing",
         ),
         click.option("--overcommit", is_flag=True, help="although the host lacks the memory or disk now"),
-        click.option("--no-auto-ports", is_flag=True, help="what the guest opens stays closed here"),
         click.option("--nat", is_flag=True, help="a way out into the network, as with --with nat"),
         click.option("--without", multiple=True, metavar="NAME", help="turn a capability off"),
     )
@@ -76,11 +74,9 @@ def size_options(command: F) -> F:
 
 
 def _params(choices: dict[str, Any]) -> dict[str, Any]:
-    choices["with"] = (*choices.pop("with_"), *take_lifetime(choices))
+    choices["with"] = choices.pop("with_")
     for name in ("nat", "overcommit"):
         choices[name] = choices.pop(name) or None
-    if choices.pop("no_auto_ports"):
-        choices["without"] = (*choices["without"], "auto-ports")
     return {key: value for key, value in choices.items() if value not in (None, ())}
 
 
@@ -88,21 +84,20 @@ def _given(content: str | None) -> dict[str, str]:
     return {} if content is None else {"content": content}
 
 
-@click.command()
+@click.command(cls=ExtendedCommand, group="banger.vm-create")
 @size_options
-@lifetime_options
 @click.option("--wait", type=click.Choice(["agent", "system"]), default="system", show_default=True)
 @click.option("--no-start", is_flag=True, help="create it only")
 @json_option
 def create(wait: str, no_start: bool, as_json: bool, **choices: Any) -> None:
     """Create a VM and start it; it stays until it is deleted."""
+    plan_extensions(choices)
     detail = run_operation("vm.create", {**_params(choices), "wait": wait, "start": not no_start})
     show_detail(detail, as_json, "created" if no_start else "is running")
 
 
 @click.command(cls=ExtendedCommand, group="banger.vm-run", dashes=True)
 @size_options
-@lifetime_options
 @click.option(
     "--wait",
     type=click.Choice(["agent", "system"]),

@@ -157,6 +157,8 @@ class Vmm:
     memory: Callable[[Path], tuple[int, int]] | None = None
     #: Let a running guest have so many MiB of what it was started with; return what it has after a few seconds.
     set_memory: Callable[[Path, int], int] | None = None
+    #: Close a port that a running VM was started with: the address and port of the host; VmmError when it does not.
+    close_port: Callable[[Path, str, int], None] | None = None
     #: The Unix socket of a VM's serial console, in the directory of its sockets: one visitor at a time; what the guest
     #: prints is in ``LaunchSpec.console`` whether there is one or not.
     console: Callable[[Path], Path] | None = None

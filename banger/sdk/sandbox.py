@@ -190,6 +190,29 @@ class Sandbox:
         """Start the VM again."""
         self._detail = self._call("vm.start", {"vm": self.id, "wait": wait})
 
+    def snapshot(self, name: str | None = None) -> str:
+        """Keep the VM's disks as they are now; the VM may run, and stands still meanwhile.
+
+        :param name: None for ``snapshot-1`` and so on.
+        :return: the snapshot's name. It goes with the VM.
+        """
+        params = {"vm": self.id, **({"name": name} if name is not None else {})}
+        return str(self._call("snapshot.create", params)["snapshot"]["name"])
+
+    def restore(self, name: str) -> None:
+        """Put the VM's disks back to a snapshot; one that ran is stopped for it, and started again.
+
+        What the disks hold now is lost.
+        """
+        was_up = self._client.call("vm.show", {"vm": self.id})["vm"]["state"] == "running"
+        if was_up:
+            self.stop()
+        try:
+            self._call("snapshot.restore", {"vm": self.id, "name": name})
+        finally:
+            if was_up:
+                self.start()
+
     def keep(self) -> None:
         """Leave the VM where it is when the block, or this process, ends. Idempotent."""
         if self._made_by is not None and not self._keep:

@@ -96,6 +96,13 @@ class Injector:
             self._armed = params if params.place else None
             self.passed, self.struck = [], False
 
+    def surround(self, place: str, holder: Any, name: str) -> None:
+        """Make a place of a function that no hook declares: what a plugin's operation is made of.
+
+        :param holder: the module or class that has it, as its callers look it up; it is changed for good.
+        """
+        setattr(holder, name, self._around(place, getattr(holder, name)))
+
     def _around_step(self, step: Any) -> Any:
         parts = {
             part: self._around(f"{part} {step.name}", getattr(step, part))

@@ -30,7 +30,10 @@ def add(vm: str, ports: tuple[str, ...], as_json: bool) -> None:
 @click.argument("ports", nargs=-1, required=True, type=int, metavar="GUEST...")
 @_json
 def remove(vm: str, ports: tuple[int, ...], as_json: bool) -> None:
-    """Make published ports of a VM unreachable again; one it was started with closes when it stops."""
+    """Make published ports of a VM unreachable again, at once where it runs; connections that are open stay.
+
+    On a bridge all of a VM's ports are at its own address, published or not.
+    """
     _change({"vm": vm, "unpublish": list(ports)}, as_json)
 
 

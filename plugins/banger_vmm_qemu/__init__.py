@@ -41,6 +41,7 @@ def banger_register_vmms() -> list[Vmm]:
             resume=qmp.resume,
             memory=balloon.memory,
             set_memory=balloon.set_memory,
+            close_port=qmp.close_port,
             console=machine.console_socket,
         )
     ]

@@ -74,13 +74,24 @@ def resume(sockets: Path) -> None:
     _execute(sockets, "cont")
 
 
-def _execute(sockets: Path, command: str) -> None:
-    async def execute() -> None:
+def close_port(sockets: Path, address: str, port: int) -> None:
+    """Close a port of the host that QEMU's own network stack listens on; connections that are open stay.
+
+    QMP itself has no command for it; the human monitor's answers in prose (net/slirp.c).
+    """
+    line = f"hostfwd_remove net0 tcp:{address}:{port}"
+    said = _execute(sockets, "human-monitor-command", {"command-line": line})
+    if "removed" not in str(said) and "not found" not in str(said):
+        raise VmmError(f"qemu did not take '{line}': {str(said).strip()[:200]}", hint="see: banger vm show")
+
+
+def _execute(sockets: Path, command: str, arguments: dict[str, Any] | None = None) -> object:
+    async def execute() -> object:
         async with connected(sockets / "qmp") as client:
-            await client.execute(command)
+            return await client.execute(command, arguments)
 
     try:
-        asyncio.run(asyncio.wait_for(execute(), _TIMEOUT))
+        return asyncio.run(asyncio.wait_for(execute(), _TIMEOUT))
     except Exception as error:
         said = str(error) or type(error).__name__
         raise VmmError(f"qemu did not take '{command}': {said}", hint="see: banger vm show") from error

@@ -71,7 +71,9 @@ def test_sizes_and_ports_change_at_the_next_start(home: Home) -> None:
     assert {port["guest"] for port in home.show("one")["ports"]} == {8080, 80}
     assert "next start" not in home.ok("vm", "show", "one").text
     assert "9000->80" in home.ok("ps").text
-    home.ok("vm", "set", "one", "--unpublish", "80")
+    closed = home.ok("vm", "set", "one", "--unpublish", "80")
+    assert "next start" not in closed.err
+    assert {port["guest"] for port in home.show("one")["ports"]} == {8080}
     for arguments, words in (
         (("--disk-size", "1G"), "disks only grow"),
         (("--vcpu", "0"), "0 vcpu make no machine"),

@@ -77,14 +77,17 @@ def test_a_conversation(box: Sandbox) -> None:
 def test_its_life(box: Sandbox, user: Home) -> None:
     assert banger.Sandbox is Sandbox
     assert [vm["name"] for vm in user.vms()] == ["box"]
-    box.exec("sh", "-c", "echo kept > /root/note")
+    box.exec("sh", "-c", "echo kept > /root/note; echo kept > /etc/note")
+    assert box.snapshot("clean") == "clean"  # of a VM that runs
+    box.exec("sh", "-c", "rm /root/note; echo later > /etc/note; sync")
     box.stop()
     with pytest.raises(ConflictError, match="stopped"):
         box.exec("true")
+    box.restore("clean")
     box.start()
     with Sandbox.attach("box") as same:
         assert same.id == box.id
-        assert same.exec("cat", "/root/note").text == "kept"
+        assert same.exec("cat", "/root/note", "/etc/note").text == "kept\nkept"
     perl = (
         "$s = IO::Socket::INET->new(LocalPort => 8080, Listen => 1, ReuseAddr => 1);"
         "$c = $s->accept; print $c qq(HTTP/1.0 200 OK\\r\\n\\r\\nhi)"

@@ -21,7 +21,7 @@ from banger.daemon.lifecycle import resolve_vm
 from banger.daemon.ops.detail import VmDetail, VmParams, VmReference, detail
 from banger.daemon.room import check_disk_room
 from banger.daemon.services import Services
-from banger.daemon.starts import vm_paths
+from banger.daemon.starts import open_handles, vm_paths
 from banger.daemon.takedown import current_vm, save_vm
 from banger.errors import ConflictError, UsageError, VmmError
 from banger.model.command import Operation
@@ -74,7 +74,7 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
         if labels != vm.labels:
             vm = save_vm(services, vm, labels=labels)
         if spec != vm.spec:
-            vm = _take(services, vm, spec)
+            vm = _close_ports(services, _take(services, vm, spec))
     if params.memory is not None and vm.running_spec is not None:
         vm = _try_memory(services, vm)
     if _is_down(vm) or vm.running_spec is None or _opens_at_once(services, vm):
@@ -113,6 +113,34 @@ def _take(services: Services, vm: Vm, spec: VmSpec) -> Vm:
     address = {"address": None} if moved else {}
     vm = save_vm(services, vm, spec=spec, running_spec=_present(services, vm, spec), **address)
     return ensure_address(services, vm) if moved else vm
+
+
+def _close_ports(services: Services, vm: Vm) -> Vm:
+    """Close the ports that a running VM was started with and is not to have any more; others close when it stops."""
+    gone = {port.guest for port in vm.present_spec.publish if port not in vm.spec.publish}
+    vmm, handles = services.registries.vmms.get(vm.spec.vmm), open_handles(services, vm)
+    network = handles.find("network")
+    if (
+        not gone
+        or vm.state is not VmState.RUNNING
+        or vmm is None
+        or vmm.close_port is None
+        or network is None
+    ):
+        return vm
+    forwards: list[tuple[str, int, int]] = network.data.get("forwards", [])
+    try:
+        for address, host, guest in forwards:
+            if guest in gone:
+                vmm.close_port(vm_paths(services, vm).sockets, address, host)
+    except VmmError as error:
+        log.warning("ports of %s close when it stops: %s", vm.name, error)
+        return vm
+    network.data["forwards"] = [forward for forward in forwards if forward[2] not in gone]
+    handles.save()
+    kept = tuple(port for port in vm.present_spec.publish if port.guest not in gone)
+    present = vm.present_spec.model_copy(update={"publish": kept})
+    return save_vm(services, vm, running_spec=None if present == vm.spec else present)
 
 
 def _is_down(vm: Vm) -> bool:

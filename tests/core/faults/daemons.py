@@ -15,7 +15,8 @@ from typing import Self
 from banger.daemon.services import Services
 from banger.testing import faults, injection
 from banger.testing.injection import ArmParams
-from tests.core.faults.lab import LEFT_OUT, ROOT, PaperCommands, make_plugins
+from tests.core.faults.lab import LEFT_OUT, PLACES, ROOT, PaperCommands, PaperDisks, make_plugins
+from tests.core.faults.paper_bridge import PaperPrivileged
 
 
 class Daemons:
@@ -66,6 +67,7 @@ def main() -> None:
     import logging
 
     from banger.config.paths import find_paths
+    from banger.host.command import HostCommands
     from banger.testing.app import BangerApp
     from banger.testing.plugin_sets import load_chosen
 
@@ -74,16 +76,20 @@ def main() -> None:
     plugins = load_chosen([faults, *make_plugins()], disabled=LEFT_OUT)
     assert not plugins.failed, plugins.failed
     logging.basicConfig(filename=find_paths().log, level=logging.INFO)
-    commands = PaperCommands(find_paths().journal)
+    commands, disks = PaperCommands(find_paths().journal), PaperDisks(HostCommands(find_paths().journal))
     with BangerApp(plugins, commands=commands) as daemon:  # whatever is imported late is imported here
         daemon.call("vm.list")
     pid, parent = 0, os.getpid()
 
     def serve(pipe: int, fault: ArmParams) -> None:
         def prepare(services: Services) -> None:
-            injection.injector(services).arm(fault)
+            services.privileged = PaperPrivileged(find_paths().state / "bridges")
+            injector = injection.injector(services)
+            for place, holder, function in PLACES:
+                injector.surround(place, holder, function)
+            injector.arm(fault)
 
-        with BangerApp(plugins, commands=commands, prepare=prepare) as daemon:
+        with BangerApp(plugins, commands=commands, disks=disks, prepare=prepare) as daemon:
             os.write(pipe, b"up")
             os.close(pipe)
             while not daemon.join(1) and os.getppid() == parent:  # the test may have been ended

@@ -12,6 +12,7 @@ from typing import Any
 
 from banger.guest import wire
 from banger.host.command import Completed, HostCommands
+from banger.host.disk import HostDisks
 from banger.model.capability import Capability
 from banger.model.network import QemuUser
 from banger.model.source import ImageSource, PullContext, PulledImage
@@ -19,6 +20,8 @@ from banger.model.vmm import LaunchPlan, LaunchSpec, Vmm, VmmFeatures, VmmProbe
 from banger.start.context import StartContext, UndoContext
 from banger.start.step import StartStep
 from banger.testing.plugin_sets import make_plugin
+from banger_snapshots import create, restore
+from banger_snapshots.shelf import Shelf
 from banger_vmm_qemu import process
 
 ROOT = Path(__file__).parents[3]
@@ -28,10 +31,22 @@ image = "test-image"
 kernel = "test-kernel"
 memory = 128
 vmm = "paper"
-network = "user"
+network = "{network}"
 """
 #: Built-in plugins that would reach beyond the test's own directories, and register no step.
 LEFT_OUT = frozenset({"dns"})
+
+
+#: What operations are made of that are neither steps nor rows: place, module or class, function.
+PLACES = (
+    ("copy disks", create, "copy_disks"),
+    ("describe snapshot", create, "describe"),
+    ("put snapshot", Shelf, "put"),
+    ("take snapshot", Shelf, "take"),
+    ("copy snapshot", restore, "copy_disks"),
+    ("decide restore", restore, "decide"),
+    ("move disk", restore, "move"),
+)
 
 
 class PaperCommands(HostCommands):
@@ -43,13 +58,22 @@ class PaperCommands(HostCommands):
         return super().run(argv, **options)
 
 
+class PaperDisks(HostDisks):
+    """Disks of which those that a test wrote by hand, and nobody boots, are as large as they are."""
+
+    def grow(self, path: Path, kind: str, size_mib: int) -> None:
+        with open(path, "rb") as file:
+            if kind == "raw" or file.read(4) == b"QFI\xfb":  # a qcow2 file's first bytes
+                super().grow(path, kind, size_mib)
+
+
 def _build(spec: LaunchSpec, probe: VmmProbe) -> LaunchPlan:
     program = Path(__file__).with_name("paper_guest.py")
     line = [sys.executable, "-I", "-S", str(program), wire.MAGIC.hex(), str(len(wire.PREAMBLE))]
     line += ["-uuid", str(uuid.UUID(spec.vm_id)), "-channel", str(spec.channel)]
-    assert isinstance(spec.attachment, QemuUser)
-    for forward in spec.attachment.forwards:
-        line += ["-forward", f"{forward.host_address}:{forward.host_port}"]
+    if isinstance(spec.attachment, QemuUser):
+        for forward in spec.attachment.forwards:
+            line += ["-forward", f"{forward.host_address}:{forward.host_port}"]
     return LaunchPlan(tuple(line), "tcg", "paper")
 
 
@@ -59,7 +83,7 @@ def banger_register_vmms() -> list[Vmm]:
         Vmm(
             "paper",
             "a small process in the place of a machine",
-            VmmFeatures(frozenset({"qemu-user"}), frozenset({"raw", "qcow2"}), "virtio-serial"),
+            VmmFeatures(frozenset({"qemu-user", "tap"}), frozenset({"raw", "qcow2"}), "virtio-serial"),
             1,
             guest_modules=(),
             probe=lambda commands, accel: VmmProbe(True, "1", "tcg"),

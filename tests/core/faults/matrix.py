@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import time
@@ -24,6 +25,7 @@ from banger.testing.samples import sample_image, sample_kernel
 from tests.core.faults.daemons import Daemons
 from tests.core.faults.lab import CONFIG, make_plugins
 from tests.core.faults.leaks import find_leaks
+from tests.core.faults.paper_bridge import PaperPrivileged
 
 #: Seconds for what is under way to end.
 _PATIENCE = 20.0
@@ -35,15 +37,21 @@ class Action:
 
     :param prepare: parameters of the create that comes before it, undisturbed; None for none.
     :param params: its own, beside the name, which is called ``key``.
+    :param disks: the VM, which was never started, has disks, and with ``snapshot`` one of them before they changed.
     """
 
     operation: str
     key: str
     params: Mapping[str, Any] = field(default_factory=dict)
     prepare: Mapping[str, Any] | None = None
+    disks: bool = False
+    snapshot: bool = False
 
 
 _NEW = {"publish": ["18080:80"]}
+_DOWN = {"start": False}
+#: A VM's disks on paper, and what they hold first and later.
+_DISKS, _BEFORE, _LATER = ("root.qcow2", "work.ext4"), b"before", b"later"
 ACTIONS = {
     "create": Action("vm.create", "name", _NEW),
     "start": Action("vm.start", "vm", prepare={**_NEW, "start": False}),
@@ -51,6 +59,9 @@ ACTIONS = {
     "set": Action("vm.set", "vm", {"memory": 256}, prepare={"start": False}),
     "delete": Action("vm.delete", "vm", prepare=_NEW),
     "pull": Action("image.pull", "reference"),
+    "snapshot": Action("snapshot.create", "vm", {"name": "kept"}, _DOWN, disks=True),
+    "restore": Action("snapshot.restore", "vm", {"name": "kept"}, _DOWN, disks=True, snapshot=True),
+    "snapshot delete": Action("snapshot.delete", "vm", {"name": "kept"}, _DOWN, disks=True, snapshot=True),
     #: The start of a daemon that finds a VM whose stop the last one did not end.
     "daemon start": Action("", "vm", prepare=_NEW),
 }
@@ -58,27 +69,33 @@ ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One fault at one place, before or after it."""
+    """One fault at one place, before or after it, in the life of a VM on that network."""
 
     action: str
     place: str
     when: str
     fault: Fault
+    network: str = "user"
 
 
 class Matrix:
-    """Runs cases on daemons of its own; a context manager."""
+    """Runs cases on daemons of its own; a context manager.
 
-    def __init__(self, home: Path) -> None:
+    :param home: an empty directory with a short path. :param network: which one its VMs are on.
+    """
+
+    def __init__(self, home: Path, network: str = "user") -> None:
         variables = {f"XDG_{kind}_HOME": str(home / kind[0].lower()) for kind in ("STATE", "DATA")}
         variables |= {"XDG_CACHE_HOME": str(home / "cache"), "XDG_CONFIG_HOME": str(home / "config")}
         self._client = Client()
         self.paths = self._client.paths = _paths_under(variables)
-        _fill_store(self.paths)
+        self.network = network
+        _fill_store(self.paths, CONFIG.format(network=network))
+        self._bridges = PaperPrivileged(self.paths.state / "bridges")
         self._daemons = Daemons({**os.environ, **variables})
         self._numbers = itertools.count(1)
         self._addresses: set[str] = set()
-        self._capabilities = _with_steps()
+        self._capabilities = _with_steps(network)
         #: What is wrong that no outcome says, a line each.
         self.faults: list[str] = []
 
@@ -127,8 +144,16 @@ class Matrix:
         return list(dict.fromkeys(passed))
 
     def run(self, action: str) -> dict[Case, str]:
-        """Run every case of an operation; what became of its VM or image."""
-        cases = list(_cases(action, self.places(action)))
+        """Run every case of an operation; what became of its VM or image.
+
+        On another network than ``user`` those at the steps that VMs on ``user`` do not have, and at the network's own.
+        """
+        places, own = self.places(action), _own_steps(self.network)
+        cases = [
+            dataclasses.replace(case, network=self.network)
+            for case in _cases(action, places)
+            if self.network == "user" or case.place.rpartition(" ")[2] in own
+        ]
         outcomes: dict[Case, str] = {}
         alone = [case for case in cases if case.fault == "kill" or not ACTIONS[action].operation]
         named = {case: self._run(case) for case in cases if case not in alone}
@@ -187,18 +212,40 @@ class Matrix:
         name = f"vm-{next(self._numbers)}"
         if action.prepare is not None:
             self.call("fault.arm")
-            self.call("vm.create", {"name": name, "with": self._capabilities, **action.prepare})
+            self.call("vm.create", {"name": name, "with": self._capabilities, **self._fit(action.prepare)})
+        if action.disks:
+            self._fill_disks(name, _BEFORE)
+        if action.snapshot:
+            self.call("snapshot.create", {"vm": name, "name": "kept"})
+            self._fill_disks(name, _LATER)
         return name
+
+    def _directory(self, name: str) -> Path:
+        return self.paths.vms / str(self.call("vm.show", {"vm": name})["vm"]["id"])
+
+    def _fill_disks(self, name: str, content: bytes) -> None:
+        directory = self._directory(name)
+        directory.mkdir(exist_ok=True)
+        for disk in _DISKS:
+            (directory / disk).write_bytes(content)
 
     def _act(self, action: Action, name: str) -> None:
         subject = f"paper:{name}" if action.key == "reference" else name
         chosen = {"with": self._capabilities} if action.operation == "vm.create" else {}
-        self.call(action.operation, {action.key: subject, **chosen, **action.params})
+        self.call(action.operation, {action.key: subject, **chosen, **self._fit(action.params)})
+
+    def _fit(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out what VMs on this network do without: on the bridge their ports are at their own address."""
+        return {key: value for key, value in params.items() if key != "publish" or self.network == "user"}
 
     def _look(self, case: Case, name: str) -> str:
         """Tell what became of it, whether that is whole, and whether it can be mended; it is gone afterwards."""
         if case.action == "pull":
             outcome = "there" if self._image(name) else "gone"
+            self._clear(name)
+            return outcome
+        if ACTIONS[case.action].disks:
+            outcome = self._look_at_disks(case, name)
             self._clear(name)
             return outcome
         vm = next((vm for vm in self._vms() if vm["name"] == name), None)
@@ -208,6 +255,23 @@ class Matrix:
         state = str(vm["state"])
         self._clear(name)
         return {"created": "stopped"}.get(state, state)
+
+    def _look_at_disks(self, case: Case, name: str) -> str:
+        """Tell whether the snapshot is there and whole; of a restore, whether the disks are what they were then."""
+        directory, deadline = self._directory(name), time.monotonic() + _PATIENCE
+        while (directory / "restore").exists() and time.monotonic() < deadline:  # the next daemon's to end
+            time.sleep(0.01)
+        held = {_read(directory / disk) for disk in _DISKS}
+        folder, kept = directory / "snapshots", self.call("snapshot.list", {"vm": name})["snapshots"]
+        entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        copies = {_read(folder / entry / disk) for entry in entries for disk in _DISKS}
+        if entries != [snapshot["name"] for snapshot in kept] or copies - {_BEFORE} or len(held) != 1:
+            self.faults.append(f"{case}: disks hold {held}, {entries} hold {copies}")
+        if left := {entry.name for entry in directory.iterdir()} - {*_DISKS, "snapshots", "labels"}:
+            self.faults.append(f"{case}: {left} are left")
+        if case.action == "restore":
+            return "as then" if held == {_BEFORE} else "as before"
+        return "there" if entries else "gone"
 
     def _check(self, case: Case, vm: dict[str, Any]) -> None:
         name, state = vm["name"], vm["state"]
@@ -238,7 +302,12 @@ class Matrix:
     def leaks(self) -> list[str]:
         """Return what is left without an owner."""
         assert self._daemons.pid is not None
-        return find_leaks(self.paths, self._vms(), self._addresses, self._daemons.pid)
+        vms = self._vms()
+        running = [vm for vm in vms if vm["state"] == "running"]
+        return [
+            *find_leaks(self.paths, vms, self._addresses, self._daemons.pid),
+            *self._bridges.leaks(running),
+        ]
 
     def _vms(self) -> list[dict[str, Any]]:
         vms: list[dict[str, Any]] = self.call("vm.list")["vms"]
@@ -248,6 +317,12 @@ class Matrix:
     def _image(self, name: str) -> dict[str, Any] | None:
         images = self.call("image.list")["images"]
         return next((image for image in images if image["name"] == f"paper-{name}"), None)
+
+
+def _read(disk: Path) -> bytes:
+    """Return how a disk begins, which may be large by now."""
+    with open(disk, "rb") as file:
+        return file.read(len(_BEFORE)).rstrip(b"\0")
 
 
 def _cases(action: str, places: list[str]) -> Iterator[Case]:
@@ -262,15 +337,22 @@ def _cases(action: str, places: list[str]) -> Iterator[Case]:
                 yield Case(action, place, when, fault)
 
 
-def _with_steps() -> list[str]:
-    """Return the capabilities that have steps and go with the lab's network: all of them are on."""
+def _with_steps(network: str) -> list[str]:
+    """Return the capabilities that have steps and go with a network: all of them are on."""
     registries = fill_registries(load_chosen(make_plugins()))
-    attachment = registries.networks["user"].attachment
+    attachment = registries.networks[network].attachment
     return [
         name
         for name, capability in registries.capabilities.items()
         if capability.steps and capability.fits(attachment)
     ]
+
+
+def _own_steps(network: str) -> set[str]:
+    """Return the steps of capabilities that VMs on the network ``user`` cannot have, and the network's own."""
+    capabilities = fill_registries(load_chosen(make_plugins())).capabilities
+    only = set(_with_steps(network)) - set(_with_steps("user"))
+    return {"network", *(step.name for name in only for step in capabilities[name].steps)}
 
 
 def _paths_under(variables: Mapping[str, str]) -> Paths:
@@ -279,13 +361,13 @@ def _paths_under(variables: Mapping[str, str]) -> Paths:
         return find_paths()
 
 
-def _fill_store(paths: Paths) -> None:
+def _fill_store(paths: Paths, config: str) -> None:
     """Make the configuration, an image and a kernel, files included."""
     make_private(paths.state)
     make_directories(paths)
     file = paths.config[-1]
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(CONFIG)
+    file.write_text(config)
     image, kernel = sample_image(), sample_kernel()
     for base, digest, name in (
         (paths.images, image.digest, "rootfs.ext4"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +14,22 @@ import pytest
 from banger.api import VmmError, VmmStatus
 from banger_vmm_qemu import qmp
 
+ADDRESS = "127.88.17.6"
+
+
+def _free_port(directory: Path) -> int:
+    """Return a port that nobody has, which is noted in the directory."""
+    with socket.create_server((ADDRESS, 0)) as server:
+        port: int = server.getsockname()[1]
+    (directory / "port").write_text(str(port))
+    return port
+
 
 @pytest.fixture
 def sockets(tmp_path: Path) -> Iterator[Path]:
     names = ("qmp", "event")
     argv = ["qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-S"]
+    argv += ["-netdev", f"user,id=net0,restrict=on,hostfwd=tcp:{ADDRESS}:{_free_port(tmp_path)}-:80"]
     monitors = [f"unix:{tmp_path / name},server=on,wait=off" for name in names]
     process = subprocess.Popen([*argv, *(word for monitor in monitors for word in ("-qmp", monitor))])
     deadline = time.monotonic() + 20
@@ -36,6 +48,19 @@ def test_the_run_state_is_what_qemu_says(sockets: Path) -> None:
     assert qmp.status(sockets) == VmmStatus("running")
     qmp.pause(sockets)
     assert qmp.status(sockets).words == "paused"
+
+
+@pytest.mark.vm
+def test_a_port_closes_at_once_and_a_second_time_is_no_error(sockets: Path) -> None:
+    port = int((sockets / "port").read_text())
+    with socket.create_connection((ADDRESS, port), timeout=20):
+        pass
+    for _ in range(2):
+        qmp.close_port(sockets, ADDRESS, port)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((ADDRESS, port), timeout=20)
+    with pytest.raises(VmmError, match="did not take 'hostfwd_remove net0 tcp:nonsense:1'"):
+        qmp.close_port(sockets, "nonsense", 1)
 
 
 @pytest.mark.vm
