@@ -28,8 +28,13 @@ static struct json *config;
 
 static const char *port_name(void) { return json_text(json_get(config, "channel"), "name", "org.banger.agent"); }
 
+static bool is_vsock(void) { return strcmp(json_text(json_get(config, "channel"), "kind", ""), "vsock") == 0; }
+
 static void pump(int timeout_ms) {
-    channel_open_virtio(port_name());
+    if (is_vsock())
+        channel_listen_vsock((unsigned)json_number(json_get(config, "channel"), "port", 0));
+    else
+        channel_open_virtio(port_name());
     loop_step(timeout_ms);
 }
 
@@ -108,6 +113,7 @@ static const char *find_init(void) {
 static void wait_channel(void) {
     int64_t deadline = now_ms() + CHANNEL_TIMEOUT_MS;
     while (!channel_is_open()) {
+        if (now_ms() >= deadline && is_vsock()) boot_fail("the kernel takes no vsock connections within 10 s");
         if (now_ms() >= deadline) boot_fail("no virtio port with the name %s appeared within 10 s", port_name());
         pump(2);
     }

@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <linux/vm_sockets.h> /* wants sys/socket.h before it */
+
 #include "agent.h"
 #include "frame.h"
 #include "identity.h"
@@ -61,7 +63,7 @@ void channel_use_listener(int fd) {
     channel.listener = fd;
 }
 
-bool channel_is_open(void) { return channel.fd >= 0; }
+bool channel_is_open(void) { return channel.fd >= 0 || channel.listener >= 0; }
 bool channel_has_host(void) { return channel.greeted; }
 bool channel_is_congested(void) { return channel.out.len >= HIGH_WATER; }
 bool channel_is_flushed(void) { return !channel.greeted || channel.out.len == 0; }
@@ -91,6 +93,18 @@ bool channel_open_virtio(const char *name) {
     }
     closedir(dir);
     return channel.fd >= 0;
+}
+
+bool channel_listen_vsock(unsigned port) {
+    struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port};
+    if (channel.listener >= 0) return true;
+    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 4) == 0) {
+        channel_use_listener(fd);
+        return true;
+    }
+    if (fd >= 0) close(fd);
+    return false;
 }
 
 void channel_send(uint8_t type, uint32_t stream, uint8_t flags, const void *payload, size_t len) {
@@ -234,10 +248,18 @@ static void handle_channel(void *owner, int fd, short revents) {
         write_some();
 }
 
+/* Whoever connects is obeyed. A guest's own users reach a vsock listener too, where the loopback transport is loaded. */
 static void accept_host(void *owner, int fd, short revents) {
     (void)owner, (void)revents;
-    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-    if (peer >= 0) channel_use_socket(peer);
+    struct sockaddr_storage from = {0};
+    struct sockaddr_vm *vsock = (struct sockaddr_vm *)&from;
+    socklen_t len = sizeof from;
+    int peer = accept4(fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
+    if (peer < 0) return;
+    if (from.ss_family == AF_VSOCK && vsock->svm_cid != VMADDR_CID_HOST)
+        close(peer);
+    else
+        channel_use_socket(peer);
 }
 
 static void check_absent(void) {

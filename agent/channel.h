@@ -12,6 +12,8 @@ void channel_use_listener(int fd);
 bool channel_is_open(void);
 /* Find and open the virtio-serial port of this name; false when it is not there (yet). */
 bool channel_open_virtio(const char *name);
+/* Listen for the host, and for nobody else, on a vsock port; false when there is no vsock (yet). */
+bool channel_listen_vsock(unsigned port);
 
 void channel_send(uint8_t type, uint32_t stream, uint8_t flags, const void *payload, size_t len);
 void channel_send_text(uint8_t type, uint32_t stream, const char *json);

@@ -17,10 +17,19 @@
 #include "loop.h"
 
 /* systemd counts from glibc's SIGRTMIN, which is 34 whatever this program was built with. */
-enum { SYSTEMD_POWEROFF = 34 + 4, TERM_GRACE_MS = 1000, DEAF_MS = 200, AGAIN_MS = 5000, FORCE_US = 100000 };
+enum { SYSTEMD_POWEROFF = 34 + 4, SYSTEMD_REBOOT = 34 + 5, TERM_GRACE_MS = 1000, DEAF_MS = 200, AGAIN_MS = 5000, FORCE_US = 100000 };
 
 static int64_t off_at;   /* agent is init: everyone got SIGTERM, off at this moment */
 static int64_t again_at; /* systemd: a signal sent before it listens is lost, so it is sent again */
+
+/* A machine without a power switch ends by a reset: its VMM says so on the kernel's command line. */
+static bool ends_by_reset(void) {
+    struct buffer line = {0};
+    buffer_read_file(&line, "/proc/cmdline", 4096);
+    bool found = strstr(buffer_string(&line), "banger.end=reset") != NULL;
+    buffer_free(&line);
+    return found;
+}
 
 static bool remount_readonly(void) {
     char line[1024], source[256], target[256], type[64];
@@ -45,24 +54,27 @@ static void remount_by_force(void) {
 void power_off_now(void) {
     sync();
     if (!remount_readonly()) remount_by_force();
-    reboot(RB_POWER_OFF);
-    reboot(RB_AUTOBOOT); /* a machine without a power switch ends by a reset */
+    if (!ends_by_reset()) reboot(RB_POWER_OFF);
+    reboot(RB_AUTOBOOT);
     for (;;) pause();
 }
 
-static const char *find_poweroff(void) {
-    static const char *paths[] = {"/sbin/poweroff", "/usr/sbin/poweroff", "/bin/poweroff", "/usr/bin/poweroff"};
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (access(paths[i], X_OK) == 0) return paths[i];
+static const char *find_program(const char *name) {
+    static const char *folders[] = {"/sbin", "/usr/sbin", "/bin", "/usr/bin"};
+    static char path[40];
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        snprintf(path, sizeof path, "%s/%s", folders[i], name);
+        if (access(path, X_OK) == 0) return path;
+    }
     return NULL;
 }
 
-static bool run_poweroff(const char *path) {
+static bool run_program(const char *path) {
     pid_t pid = fork();
     if (pid != 0) return pid > 0;
     loop_release_signals();
     setsid();
-    execl(path, "poweroff", (char *)NULL);
+    execl(path, strrchr(path, '/') + 1, (char *)NULL);
     _exit(127);
 }
 
@@ -78,8 +90,9 @@ static bool hears_signal(int number) {
 }
 
 static void ask_systemd(void) {
-    again_at = now_ms() + (hears_signal(SYSTEMD_POWEROFF) ? AGAIN_MS : DEAF_MS);
-    kill(1, SYSTEMD_POWEROFF);
+    int number = ends_by_reset() ? SYSTEMD_REBOOT : SYSTEMD_POWEROFF;
+    again_at = now_ms() + (hears_signal(number) ? AGAIN_MS : DEAF_MS);
+    kill(1, number);
 }
 
 static bool has_prefix(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
@@ -111,7 +124,8 @@ static void in_child(void (*work)(void)) {
 }
 
 static const char *ask_init(void) {
-    const char *path = find_poweroff();
+    bool reset = ends_by_reset();
+    const char *path = find_program(reset ? "reboot" : "poweroff");
     if (agent.is_init) {
         kill(-1, SIGTERM);
         off_at = now_ms() + TERM_GRACE_MS;
@@ -121,9 +135,9 @@ static const char *ask_init(void) {
         ask_systemd();
         return "systemd";
     }
-    if (path && run_poweroff(path)) return path;
-    kill(1, SIGUSR2); /* busybox and sinit: power off */
-    return "SIGUSR2";
+    if (path && run_program(path)) return path;
+    kill(1, reset ? SIGTERM : SIGUSR2); /* busybox: reboot, power off; sinit: as the second */
+    return reset ? "SIGTERM" : "SIGUSR2";
 }
 
 void power_request(uint32_t id, const struct json *request) {

@@ -88,6 +88,10 @@ if TYPE_CHECKING:
     from banger.host.disk import digest_file as digest_file
     from banger.host.disk import has_ext4 as has_ext4
     from banger.host.folder import remove_tree as remove_tree
+    from banger.host.kernel_file import extract_vmlinux as extract_vmlinux
+    from banger.host.kernel_file import inspect_kernel as inspect_kernel
+    from banger.host.kvm import probe_kvm as probe_kvm
+    from banger.host.kvm import processor_flags as processor_flags
     from banger.host.privileged import HostPrivileged as HostPrivileged
     from banger.host.privileged import Privileged as Privileged
     from banger.host.process import find_process as find_process
@@ -179,6 +183,8 @@ _HOMES = {
         "AllowNat ClaimTap CreateTap DenyNat DropNames EnsureBridge GuardTap RemoveBridge RemoveTap "
         "RouteNames ShowBridge ShowNat ShowStatus"
     ),
+    "banger.host.kernel_file": "extract_vmlinux inspect_kernel",
+    "banger.host.kvm": "probe_kvm processor_flags",
     "banger.host.privileged": "HostPrivileged Privileged",
     "banger.host.caller": "Login find_authorities find_login find_proxy",
     "banger.host.command": "Commands Completed HostCommands failed_program",

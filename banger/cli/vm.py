@@ -180,6 +180,11 @@ def _wanted_ports(spec: dict[str, Any]) -> str:
     return ", ".join(_port(port) for port in spec["publish"])
 
 
+def _describe_disks(spec: dict[str, Any], kind: str | None) -> str:
+    root = f"{format_mib(spec['overlay_mib'])} root"
+    return f"{format_mib(spec['disk_mib'])} work, {root}{f' ({kind})' if kind else ''}"
+
+
 def _port(port: dict[str, Any]) -> str:
     same = port["host"] == port["guest"]
     return str(port["guest"]) if same else f"{port['host']}->{port['guest']}"
@@ -230,7 +235,7 @@ def show(vm: str, as_json: bool) -> None:
             ("init", "" if spec["init"] == "image" else spec["init"]),
             ("vcpu", str(spec["vcpu"])),
             ("memory", f"{spec['memory_mib']} MiB"),
-            ("disk", f"{format_mib(spec['disk_mib'])} work, {format_mib(spec['overlay_mib'])} root (qcow2)"),
+            ("disk", _describe_disks(spec, detail["root_disk"])),
             ("vmm", " ".join(filter(None, (spec["vmm"], detail["machine"], detail["accelerator"])))),
             ("network", " ".join(filter(None, (spec["network"], record["address"], find_host_name(record))))),
             ("ports", ports or (f"{wanted}, once it runs" if wanted else "")),

@@ -331,10 +331,30 @@ class GuestChannel:
 
 
 async def _connect_unix(path: str | os.PathLike[str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a socket of a VMM's. One that is a link leads to a vsock device, which is told the agent's port."""
     while True:
         try:
-            return await asyncio.open_unix_connection(os.fspath(path), limit=_READ)
+            reader, writer = await asyncio.open_unix_connection(os.fspath(path), limit=_READ)
+            if not _is_link(path) or await _ask_for_port(reader, writer):
+                return reader, writer
+            writer.transport.abort()  # nobody listens there yet
+            await asyncio.sleep(_RETRY)
         except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
             await asyncio.sleep(_RETRY)
         except OSError as error:
             raise GuestError(f"cannot connect to the guest's socket {os.fspath(path)}: {error}") from error
+
+
+def _is_link(path: str | os.PathLike[str]) -> bool:
+    return os.path.islink(path)
+
+
+async def _ask_for_port(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    try:
+        writer.write(b"CONNECT %d\n" % wire.VSOCK_PORT)
+        return (await reader.readuntil(b"\n")).startswith(b"OK ")
+    except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return False
+    except asyncio.CancelledError:
+        writer.transport.abort()
+        raise

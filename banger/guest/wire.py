@@ -23,6 +23,8 @@ class GuestSilence(GuestError):
 
 
 VERSION = 1
+#: Where the agent listens on a machine whose channel is vsock.
+VSOCK_PORT = 5200
 MAGIC = b"\x00BANGER\x1a\r\n\x93\xc5\x6e\xb1\x27\xd8"
 NONCE_LENGTH = 16
 HEADER = struct.Struct(">IIBBH")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from banger.errors import GuestError, HostError, PluginError
+from banger.guest.wire import VSOCK_PORT
 from banger.model.capability import GuestMount
 from banger.model.check import CheckStatus
 from banger.model.vm import Vm
@@ -21,6 +22,7 @@ from banger.start.console import last_words, mark_start
 from banger.start.console_times import forget_sizes, note_size
 from banger.start.context import StartContext, UndoContext
 from banger.start.lend import lend_files
+from banger.start.root_disk import make_root_disk, remove_root_disk, root_drive
 from banger.start.step import StartStep
 
 #: Seconds to the agent's first word. A stock kernel under software emulation needs about 1.5 on an idle machine.
@@ -64,32 +66,6 @@ def _check_unchanged(ctx: StartContext) -> None:
             hint=f"put it back, or: banger vm delete {ctx.vm.name}; banger image delete {ctx.image.name}; "
             "register it again",
         )
-
-
-def make_root_disk(ctx: StartContext) -> None:
-    """Make the private copy-on-write view of the image, at the first start only."""
-    overlay = _root_disk(ctx.paths.directory)
-    if ctx.recorded().get("made"):
-        if not overlay.exists():
-            raise HostError(f"the root disk {overlay} is gone", hint=f"banger vm delete {ctx.vm.name}")
-        if ctx.recorded().get("size_mib") != ctx.vm.spec.overlay_mib:
-            ctx.disks.grow(overlay, "qcow2", ctx.vm.spec.overlay_mib)
-            ctx.record("size_mib", ctx.vm.spec.overlay_mib)
-        return
-    ctx.record("path", str(overlay))
-    overlay.unlink(missing_ok=True)  # half-made by a start that was cut off
-    ctx.disks.make_overlay(overlay, ctx.paths.rootfs, ctx.vm.spec.overlay_mib)
-    ctx.record("size_mib", ctx.vm.spec.overlay_mib)
-    ctx.record("made", True)
-
-
-def remove_root_disk(ctx: UndoContext) -> None:
-    """Remove the root disk."""
-    _root_disk(ctx.paths.directory).unlink(missing_ok=True)
-
-
-def _root_disk(directory: Path) -> Path:
-    return directory / "root.qcow2"
 
 
 def prepare_network(ctx: StartContext) -> None:
@@ -140,7 +116,7 @@ def _not_loaded(what: str, name: str, vm: str) -> PluginError:
 
 
 def _launch_spec(ctx: StartContext, probe: VmmProbe) -> LaunchSpec:
-    drives = [Drive("root", _root_disk(ctx.paths.directory), "qcow2")]
+    drives = [root_drive(ctx.paths.directory)]
     if ctx.kernel.modules_uuid is not None:
         drives.append(Drive("modules", ctx.paths.modules, readonly=True))
     for capability, options in ctx.capabilities:
@@ -234,7 +210,11 @@ def guest_config(ctx: StartContext) -> dict[str, Any]:
             else None
         ),
         "init": _init_of(ctx.vm),
-        "channel": {"kind": ctx.vmm.features.guest_channel, "name": "org.banger.agent"},
+        "channel": {
+            "kind": ctx.vmm.features.guest_channel,
+            "name": "org.banger.agent",
+            "port": VSOCK_PORT,
+        },
     }
 
 

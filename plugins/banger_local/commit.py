@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from banger.api import Image, OperationContext, PullContext, Vm
 
 #: The disks of a VM, as the steps that make them call them.
-ROOT, WORK = "root.qcow2", "work.ext4"
+ROOTS, WORK = ("root.qcow2", "root.raw"), "work.ext4"
 
 
 def commit(op: OperationContext, vm: Vm, name: str) -> Image:
@@ -23,11 +23,14 @@ def commit(op: OperationContext, vm: Vm, name: str) -> Image:
     op.store.check_free(name, "image")
     base, kernel = op.store.image(vm.image), op.store.kernel(vm.kernel)
     with op.staging(f"image {name}", "local") as pull:
-        seed = copy_disks(op, vm, pull)
+        root, seed = copy_disks(op, vm, pull)
         pull.progress("flattening", "the root disk and the image below it")
         rootfs = pull.staging / "rootfs.ext4"
-        flatten_disk(pull.commands, pull.staging / ROOT, rootfs)
-        (pull.staging / ROOT).unlink()
+        if root.suffix == ".raw":
+            root.rename(rootfs)
+        else:
+            flatten_disk(pull.commands, root, rootfs)
+            root.unlink()
         for disk in filter(None, (rootfs, seed)):
             pull.progress("shrinking", disk.name)
             shrink_ext4(pull.commands, disk)
@@ -46,21 +49,20 @@ def commit(op: OperationContext, vm: Vm, name: str) -> Image:
         return op.publish_image(pull, name, f"commit:{vm.name}", pulled)
 
 
-def copy_disks(op: OperationContext, vm: Vm, pull: PullContext) -> Path | None:
-    """Copy a VM's disks into staging as they are at one moment; the work disk's copy, if it has one."""
+def copy_disks(op: OperationContext, vm: Vm, pull: PullContext) -> tuple[Path, Path | None]:
+    """Copy a VM's disks into staging as they are at one moment; the root disk's copy, and the work disk's, if any."""
     with op.quiet_disks(vm) as directory:
-        if not (directory / ROOT).is_file():
+        root = next((name for name in ROOTS if (directory / name).is_file()), None)
+        if root is None:
             raise ConflictError(
                 f"'{vm.name}' was never started: it has no disk yet", hint=f"banger vm start {vm.name}"
             )
-        seed = None
-        for disk in (ROOT, WORK):
+        for disk in (root, WORK):
             if (directory / disk).is_file():
-                copy = pull.staging / disk
                 copy_disk(
                     directory / disk,
-                    copy,
+                    pull.staging / disk,
                     lambda done, total: pull.progress("copying disks", done=done, total=total),
                 )
-                seed = copy if disk == WORK else seed
-    return seed
+    seed = pull.staging / WORK
+    return pull.staging / root, seed if seed.is_file() else None

@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from banger.api import KernelError, NotFoundError
-from banger_local.kernel_file import inspect_kernel
+from banger.api import KernelError, NotFoundError, inspect_kernel
 
 _METADATA_LIMIT = 64 * 1024
 

@@ -21,9 +21,9 @@ from banger.api import (
     PulledKernel,
     UsageError,
     digest_file,
+    inspect_kernel,
 )
 from banger_local.file import new_file
-from banger_local.kernel_file import inspect_kernel
 from banger_local.manifest import (
     INITRD,
     MODULES,

@@ -7,8 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from banger.api import Commands, HostError, KernelError, PulledKernel, copy_disk
-from banger_local.kernel_file import inspect_kernel
+from banger.api import Commands, HostError, KernelError, PulledKernel, copy_disk, inspect_kernel
 
 #: Bounds on a kernel's modules; a distribution's have a few thousand files and some hundred MiB.
 MAX_FILES, MAX_BYTES = 65536, 4 << 30

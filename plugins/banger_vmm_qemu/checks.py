@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from banger.api import Check, CheckResult, CheckStatus, Commands
+from banger.api import Check, CheckResult, CheckStatus, Commands, probe_kvm
 from banger_vmm_qemu.probe import probe
 
 
@@ -16,8 +16,6 @@ def check_qemu(commands: Commands) -> CheckResult:
 
 def check_kvm(_: Commands) -> CheckResult:
     """KVM works for guests; without it software emulation serves, slower."""
-    from banger_vmm_qemu.kvm import probe_kvm
-
     kvm = probe_kvm()
     if kvm.usable:
         return CheckResult(CheckStatus.PASS, "usable")

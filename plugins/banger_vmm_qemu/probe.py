@@ -6,8 +6,7 @@ import os
 import platform
 import re
 
-from banger.api import Commands, HostError, VmmProbe
-from banger_vmm_qemu.kvm import probe_kvm
+from banger.api import Commands, HostError, VmmProbe, probe_kvm
 
 PROGRAM = "qemu-system-x86_64"
 _VERSION = re.compile(rb"version ([0-9]+(?:\.[0-9]+)+)")

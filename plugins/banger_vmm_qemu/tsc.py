@@ -16,7 +16,7 @@ import functools
 import mmap
 import time
 
-from banger_vmm_qemu.kvm import processor_flags
+from banger.api import processor_flags
 
 #: rdtsc; shl rdx, 32; or rax, rdx; ret
 _RDTSC = bytes.fromhex("0f3148c1e2204809d0c3")

@@ -10,8 +10,8 @@ from vmring import Home
 
 from banger.host.command import HostCommands
 from banger.host.copy import copy_disk
+from banger.host.kernel_file import extract_vmlinux, inspect_kernel
 from banger_local.ext4_tree import unpack_ext4
-from banger_local.kernel_file import extract_vmlinux, inspect_kernel
 
 
 def write_into(image: Path, inside: str, text: str, directory: Path) -> None:

@@ -98,7 +98,8 @@ def test_kvm_that_would_hang_a_guest_is_not_used(banger: Home) -> None:
 def test_faked_kvm_that_answers_but_has_no_hardware_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from banger_vmm_qemu import kvm, probe
+    from banger.host import kvm
+    from banger_vmm_qemu import probe
 
     device, cpuinfo = tmp_path / "kvm", tmp_path / "cpuinfo"
     device.touch()

@@ -57,6 +57,8 @@ class VmDetail(BaseModel):
     unhealthy: str | None = None
     accelerator: str | None = None
     machine: str | None = None
+    #: How its root disk is kept apart from the image: ``qcow2``, or ``raw``, a copy. None before its first start.
+    root_disk: str | None = None
     #: Steps that hold something, in order, with the plugin each belongs to.
     holds: tuple[str, ...] = ()
     #: Steps whose plugin is not installed any more, with the package that has it.
@@ -83,6 +85,7 @@ def detail_of(services: Services, vm: Vm, notices: tuple[str, ...] = ()) -> VmDe
         unhealthy=unhealthy_of(services, vm),
         accelerator=data.get("accelerator"),
         machine=data.get("machine"),
+        root_disk=_root_disk_of(handles),
         holds=tuple(f"{section.step} ({section.plugin})" for section in handles.sections if section.live),
         orphans=tuple(
             f"{section.step}: pip install banger-plugin-{section.plugin}"
@@ -90,6 +93,11 @@ def detail_of(services: Services, vm: Vm, notices: tuple[str, ...] = ()) -> VmDe
             if section.step not in steps
         ),
     )
+
+
+def _root_disk_of(handles: Handles) -> str | None:
+    disk = handles.find("root-disk")
+    return str(disk.data.get("format", "qcow2")) if disk is not None else None
 
 
 def labels_of(services: Services, vm: Vm) -> dict[str, str]:

@@ -13,6 +13,7 @@ from banger.errors import HostError, PluginError
 from banger.model.capability import Capability, GuestConfig, GuestMount
 from banger.model.check import Check, CheckResult, CheckStatus
 from banger.model.network import GuestInterface, NetworkMode, QemuUser
+from banger.start.root_disk import root_drive
 from banger.start.spine import SPINE, check_host, guest_config, identify_guest
 from banger.start.step import StartStep
 from banger.testing.pytest_plugin import FakeHost, PlanFor
@@ -20,6 +21,11 @@ from banger.testing.start import FakeStart, FakeStepContext
 from banger.testing.step_contract import MakeStart, StartStepContract
 
 STEPS = {step.name: step for step in SPINE}
+
+
+def reads(*formats: str) -> Any:
+    """A VMM that reads disks of these formats."""
+    return SimpleNamespace(name="v", features=SimpleNamespace(disk_formats=frozenset(formats)))
 
 
 def test_the_core_plan_is_the_one_in_the_architecture(plan_for: PlanFor) -> None:
@@ -46,17 +52,51 @@ class TestRootDisk(StartStepContract):
     @pytest.fixture
     def make_start(self, tmp_path: Path, fake_host: FakeHost) -> MakeStart:
         def make(name: str = "one", fail_at: int = 0) -> FakeStart:
-            return FakeStart(
-                tmp_path / name, commands=fake_host.commands, disks=fake_host.disks, fail_at=fail_at
-            )
+            host = {"commands": fake_host.commands, "disks": fake_host.disks}
+            return FakeStart(tmp_path / name, **host, vmm=reads(*self.formats), fail_at=fail_at)
 
         return make
+
+    formats: tuple[str, ...] = ("raw", "qcow2")
 
     def prepare(self, start: FakeStart) -> None:
         start.paths.rootfs.write_bytes(b"")
 
     def vm_resources(self, start: FakeStart) -> list[str]:
-        return [path.name for path in start.paths.directory.glob("*.qcow2")]
+        return [path.name for path in start.paths.directory.glob("root.*")]
+
+
+class TestRawRootDisk(TestRootDisk):
+    """Of a VMM that reads nothing else."""
+
+    formats = ("raw",)
+
+
+def test_a_raw_root_disk_is_a_copy_as_large_as_the_guest_is_to_see_it(
+    tmp_path: Path, fake_host: FakeHost
+) -> None:
+    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks, vmm=reads("raw"))
+    start.paths.rootfs.write_bytes(b"the image" + bytes(8192))
+    start.run(STEPS["root-disk"])
+    copy = start.paths.directory / "root.raw"
+    assert copy.read_bytes()[:9] == b"the image"
+    assert start.section(STEPS["root-disk"])["format"] == "raw"
+    copy.write_bytes(b"what the guest wrote")
+    start.vmm = reads("raw", "qcow2")
+    start.run(STEPS["root-disk"])
+    assert copy.read_bytes() == b"what the guest wrote"
+    assert root_drive(start.paths.directory).format == "raw"
+
+
+def test_a_root_disk_that_another_vmm_made_is_refused_where_it_cannot_be_read(
+    tmp_path: Path, fake_host: FakeHost
+) -> None:
+    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks, vmm=reads("qcow2"))
+    start.paths.rootfs.write_bytes(b"")
+    start.run(STEPS["root-disk"])
+    start.vmm = reads("raw")
+    with pytest.raises(HostError, match="is qcow2, which v does not read"):
+        start.run(STEPS["root-disk"])
 
 
 class TestNetwork(StartStepContract):
@@ -84,7 +124,7 @@ class TestNetwork(StartStepContract):
 
 
 def test_second_start_keeps_the_root_disk_it_has(tmp_path: Path, fake_host: FakeHost) -> None:
-    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks)
+    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks, vmm=reads("qcow2"))
     start.paths.rootfs.write_bytes(b"")
     start.run(STEPS["root-disk"])
     (tmp_path / "vm" / "root.qcow2").write_bytes(b"what the guest wrote")
@@ -170,7 +210,7 @@ def test_guest_is_identified_with_the_time_and_fresh_randomness_once_it_has_boot
 
 
 def test_a_root_disk_that_a_cut_off_start_half_made_is_made_anew(tmp_path: Path, fake_host: FakeHost) -> None:
-    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks)
+    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks, vmm=reads("qcow2"))
     start.paths.rootfs.write_bytes(b"")
     (start.paths.directory / "root.qcow2").write_bytes(b"half")
     start.run(STEPS["root-disk"])
@@ -180,7 +220,7 @@ def test_a_root_disk_that_a_cut_off_start_half_made_is_made_anew(tmp_path: Path,
 def test_a_root_disk_that_vanished_is_an_error_and_never_a_new_one(
     tmp_path: Path, fake_host: FakeHost
 ) -> None:
-    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks)
+    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks, vmm=reads("qcow2"))
     start.paths.rootfs.write_bytes(b"")
     start.run(STEPS["root-disk"])
     (start.paths.directory / "root.qcow2").unlink()

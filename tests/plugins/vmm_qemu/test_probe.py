@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from banger.host.kvm import Kvm, probe_kvm, processor_flags
 from banger.model.check import CheckStatus
 from banger.testing.fakes import FakeCommands
-from banger_vmm_qemu import checks, kvm, probe, tsc
-from banger_vmm_qemu.kvm import Kvm, probe_kvm, processor_flags
+from banger_vmm_qemu import checks, probe, tsc
 
 USABLE = Kvm(True)
 NOT_USABLE = Kvm(False, "no permission for /dev/kvm", "sudo usermod -aG kvm $USER, then log in again")
@@ -124,7 +124,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> FakeCommands:
 def host_kvm(monkeypatch: pytest.MonkeyPatch) -> Any:
     def set_kvm(found: Kvm) -> None:
         monkeypatch.setattr(probe, "probe_kvm", lambda: found)
-        monkeypatch.setattr(kvm, "probe_kvm", lambda: found)
+        monkeypatch.setattr(checks, "probe_kvm", lambda: found)
 
     return set_kvm
 

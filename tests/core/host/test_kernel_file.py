@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from banger.errors import HostError, KernelError
-from banger_local.kernel_file import KernelFile, extract_vmlinux, inspect_kernel
+from banger.host.kernel_file import KernelFile, extract_vmlinux, inspect_kernel
 from tests.plugins.local.paper_kernel import RELEASE, make_bzimage, make_elf
 
 

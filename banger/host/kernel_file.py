@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO
 
-from banger.api import HostError, KernelError
+from banger.errors import HostError, KernelError
 
 #: Bytes a kernel file has at most; the largest, uncompressed and with all its symbols, have some hundred MiB.
 MAX_KERNEL = 1 << 30

@@ -1,0 +1,36 @@
+"""Firecracker as the virtual machine monitor: small, under KVM, on a tap."""
+
+from __future__ import annotations
+
+from banger.api import Vmm, VmmFeatures, hookimpl
+
+
+@hookimpl
+def banger_register_vmms() -> list[Vmm]:
+    """Declare Firecracker."""
+    from banger_vmm_firecracker import machine, process, run_state
+    from banger_vmm_firecracker.checks import CHECKS
+    from banger_vmm_firecracker.probe import probe
+
+    return [
+        Vmm(
+            name="firecracker",
+            summary="Firecracker: small and quick to start; needs KVM and a tap (--net bridge)",
+            features=VmmFeatures(
+                attachments=frozenset({"tap"}),
+                disk_formats=frozenset({"raw"}),
+                guest_channel="vsock",
+            ),
+            priority=60,
+            guest_modules=machine.GUEST_MODULES,
+            probe=probe,
+            build=machine.build,
+            launch=process.launch,
+            find_process=process.find,
+            kill=process.kill,
+            checks=CHECKS,
+            status=run_state.status,
+            pause=run_state.pause,
+            resume=run_state.resume,
+        )
+    ]

@@ -1,0 +1,71 @@
+"""Which Firecracker is here, and whether it may be used: versions with known holes are refused."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+
+from banger.api import Commands, HostError, VmmProbe, probe_kvm
+
+#: Names the program where it is not on PATH.
+VARIABLE = "BANGER_FIRECRACKER"
+PROGRAM = "firecracker"
+_VERSION = re.compile(rb"Firecracker v([0-9]+)\.([0-9]+)\.([0-9]+)")
+
+#: Series -> the first patch level of it without the holes below. Every newer series has the fixes from its start.
+_SAFE = {(1, 14): 4, (1, 15): 1}
+_ADVISORIES = "CVE-2026-1386, CVE-2026-5747"
+_INSTALL = "https://github.com/firecracker-microvm/firecracker/releases: firecracker 1.15.1 or newer, on PATH"
+
+Version = tuple[int, int, int]
+
+
+def find_program(commands: Commands) -> str | None:
+    """Return the program's path: the one that ``BANGER_FIRECRACKER`` names, else the one on PATH."""
+    return os.environ.get(VARIABLE) or commands.find(PROGRAM)
+
+
+def probe(commands: Commands, accel: str) -> VmmProbe:
+    """Look for the program, its version and KVM; never starts a guest."""
+    if accel == "tcg":
+        return VmmProbe(False, reason="firecracker needs KVM: it emulates no processor", hint="--vmm qemu")
+    path = find_program(commands)
+    if path is None:
+        return VmmProbe(False, reason="firecracker is not installed", hint=_INSTALL)
+    if platform.machine() != "x86_64":
+        return VmmProbe(False, reason=f"this plugin runs on x86_64, not {platform.machine()}")
+    try:
+        version = find_version(commands, path)
+    except HostError as error:
+        return VmmProbe(False, reason=error.message, hint=error.hint)
+    text = ".".join(map(str, version))
+    if not is_safe(version):
+        return VmmProbe(
+            False, text, reason=f"firecracker {text} has known holes: {_ADVISORIES}", hint=_INSTALL
+        )
+    kvm = probe_kvm()
+    if not kvm.usable:
+        return VmmProbe(False, text, reason=f"firecracker needs KVM: {kvm.reason}", hint=kvm.hint)
+    return VmmProbe(True, text, "kvm")
+
+
+def is_safe(version: Version) -> bool:
+    """Tell whether a version has the fixes for what is known."""
+    series, patch = version[:2], version[2]
+    return patch >= _SAFE[series] if series in _SAFE else series > max(_SAFE)
+
+
+#: (path, modification time) -> version: asking takes as long as the rest of a start's preparation.
+_versions: dict[tuple[str, int], Version] = {}
+
+
+def find_version(commands: Commands, path: str) -> Version:
+    """Return a program's version; HostError when it does not say that it is Firecracker."""
+    key = (path, os.stat(path).st_mtime_ns if os.path.exists(path) else 0)
+    if key not in _versions:
+        match = _VERSION.search(commands.run([path, "--version"], timeout=10).stdout)
+        if match is None:
+            raise HostError(f"{path} does not say that it is Firecracker", hint=f"{VARIABLE}, or PATH")
+        _versions[key] = (int(match[1]), int(match[2]), int(match[3]))
+    return _versions[key]

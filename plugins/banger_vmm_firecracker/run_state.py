@@ -1,0 +1,35 @@
+"""What a Firecracker VM does, and telling it to pause and to go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from banger.api import VmmError, VmmStatus
+from banger_vmm_firecracker.api import api_socket, ask
+from banger_vmm_firecracker.model import VmState
+
+#: Firecracker's words for what a VM does (``GET /``), in banger's.
+_STATES = {
+    "Running": VmmStatus("running"),
+    "Paused": VmmStatus("paused", "paused", "banger vm resume"),
+    "Not started": VmmStatus("failed", "not started: its start was cut off", "banger vm kill"),
+}
+
+
+def status(sockets: Path) -> VmmStatus:
+    """Return what a VM does; ``unknown`` with the reason when Firecracker does not answer in time."""
+    try:
+        state = str(ask(api_socket(sockets), "GET", "/").get("state"))
+    except VmmError as error:
+        return VmmStatus("unknown", error.message)
+    return _STATES.get(state, VmmStatus("unknown"))
+
+
+def pause(sockets: Path) -> None:
+    """Stop the guest's processors."""
+    ask(api_socket(sockets), "PATCH", "/vm", VmState(state="Paused"))
+
+
+def resume(sockets: Path) -> None:
+    """Let the guest's processors go on."""
+    ask(api_socket(sockets), "PATCH", "/vm", VmState(state="Resumed"))

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from banger.host.kvm import Kvm
+from banger.model.check import CheckStatus
+from banger.testing.fakes import FakeCommands
+from banger_vmm_firecracker import checks, probe
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeCommands:
+    program = tmp_path / "firecracker"
+    program.touch()
+    monkeypatch.setattr(probe, "_versions", {})
+    monkeypatch.setattr(probe, "probe_kvm", lambda: Kvm(True))
+    monkeypatch.setattr(probe.platform, "machine", lambda: "x86_64")
+    monkeypatch.setenv(probe.VARIABLE, str(program))
+    return FakeCommands()
+
+
+def says(commands: FakeCommands, version: str) -> None:
+    commands.answer("--version", stdout=f"Firecracker v{version}\n\nSupported snapshot data".encode())
+
+
+@pytest.mark.parametrize("version", ["1.14.4", "1.14.5", "1.15.1", "1.16.0", "1.16.1", "2.0.0", "1.15.1-dev"])
+def test_versions_without_known_holes_are_usable(commands: FakeCommands, version: str) -> None:
+    says(commands, version)
+    found = probe.probe(commands, "auto")
+    assert found.usable and found.accelerator == "kvm" and found.version == version.removesuffix("-dev")
+    assert checks.check_firecracker(commands).status is CheckStatus.PASS
+
+
+@pytest.mark.parametrize("version", ["0.25.2", "1.7.0", "1.13.2", "1.14.3", "1.15.0"])
+def test_versions_with_known_holes_are_refused_with_the_advisories(
+    commands: FakeCommands, version: str
+) -> None:
+    says(commands, version)
+    found = probe.probe(commands, "auto")
+    assert not found.usable and f"{version} has known holes: CVE-2026-1386" in str(found.reason)
+    assert checks.check_firecracker(commands).status is CheckStatus.FAIL
+
+
+def test_without_kvm_it_is_no_choice(commands: FakeCommands, monkeypatch: pytest.MonkeyPatch) -> None:
+    says(commands, "1.15.1")
+    monkeypatch.setattr(probe, "probe_kvm", lambda: Kvm(False, "there is no /dev/kvm", "mend it"))
+    found = probe.probe(commands, "auto")
+    assert (found.usable, found.reason, found.hint) == (
+        False,
+        "firecracker needs KVM: there is no /dev/kvm",
+        "mend it",
+    )
+    assert checks.check_firecracker(commands).status is CheckStatus.WARN
+    assert "emulates no processor" in str(probe.probe(commands, "tcg").reason)
+
+
+def test_no_program_is_no_fault(commands: FakeCommands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(probe.VARIABLE)
+    monkeypatch.setattr(commands, "find", lambda _: None)
+    assert probe.probe(commands, "auto").reason == "firecracker is not installed"
+    assert checks.check_firecracker(commands).status is CheckStatus.PASS
+
+
+def test_a_program_that_is_something_else_is_not_used(commands: FakeCommands) -> None:
+    commands.answer("--version", stdout=b"QEMU emulator version 8.2.4\n")
+    assert "does not say that it is Firecracker" in str(probe.probe(commands, "auto").reason)
+    assert checks.check_firecracker(commands).status is CheckStatus.FAIL
