@@ -17,12 +17,12 @@ for user in alice bob; do
     mkdir --parents "$home/.config/banger" "$home/.local/state/banger"
     printf '[defaults]\nmemory = "256M"\nvcpu = 1\nkernel = "debian-bookworm"\n' > "$home/.config/banger/config.toml"
 done
-packages=/home/alice/venv/lib/python3.11/site-packages
+packages=~alice/venv/lib/python3.11/site-packages
 cp --recursive --preserve=timestamps /opt/site/. "$packages/"
 python3 -m compileall -q /opt/site "$packages" || true
-chown --recursive --no-dereference alice: /home/alice /opt/seed
-chown --recursive --no-dereference bob: /home/bob
-chmod 700 /home/*/.local/state/banger
+chown --recursive --no-dereference alice: ~alice /opt/seed
+chown --recursive --no-dereference bob: ~bob
+chmod 700 ~alice/.local/state/banger ~bob/.local/state/banger
 usermod --append --groups kvm alice
 printf 'alice ALL=(ALL) NOPASSWD: ALL\n' > /etc/sudoers.d/alice
 printf 'kvm-amd\n' > /etc/modules-load.d/kvm.conf
