@@ -54,10 +54,8 @@ def _check_down(vm: Vm) -> None:
 def _grow(op: OperationContext, vm: Vm, copies: list[Path]) -> None:
     """Give disks the sizes that the VM has now: it may have been given larger ones since."""
     for copy in copies:
-        if copy.suffix == ".qcow2":
-            op.services.disks.grow(copy, "qcow2", vm.spec.overlay_mib)
-        elif copy.suffix == ".ext4":
-            op.services.disks.grow(copy, "raw", vm.spec.disk_mib)
+        size = vm.spec.overlay_mib if copy.stem == "root" else vm.spec.disk_mib
+        op.services.disks.grow(copy, "qcow2" if copy.suffix == ".qcow2" else "raw", size)
 
 
 def decide(made: Path, directory: Path) -> None:

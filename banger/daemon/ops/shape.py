@@ -64,6 +64,7 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
     vm = resolve_vm(services, params.vm)
     with services.locks.hold("vm", vm.id, cancelled=op.cancelled):
         vm = current_vm(services, vm.id)
+        before = vm.spec
         spec, labels = _changed(services, vm, params), _relabelled(vm, params)
         if spec is vm.spec and not (params.label or params.unlabel):
             raise UsageError("nothing to change was given", hint="banger vm set --help")
@@ -77,7 +78,7 @@ def set_vm(op: OperationContext, params: VmSetParams) -> VmDetail:
             vm = _close_ports(services, _take(services, vm, spec))
     if params.memory is not None and vm.running_spec is not None:
         vm = _try_memory(services, vm)
-    if _is_down(vm) or vm.running_spec is None or _opens_at_once(services, vm):
+    if _is_down(vm) or not _waits(services, vm, before):
         return detail(op, vm)
     notice = f"'{vm.name}' is {vm.state}; it changes at its next start: banger vm restart {vm.name}"
     op.event("notice", text=notice)
@@ -147,13 +148,15 @@ def _is_down(vm: Vm) -> bool:
     return vm.state in (VmState.STOPPED, VmState.CREATED, VmState.ERROR)
 
 
-def _opens_at_once(services: Services, vm: Vm) -> bool:
-    """Tell whether all that a running VM has not yet is ports, which a plugin relays meanwhile."""
-    now = vm.present_spec
-    adds = vm.spec.model_copy(update={"publish": now.publish}) == now and set(vm.spec.publish) >= set(
-        now.publish
-    )
-    return adds and any(owned.value.relays for owned in services.registries.services.owned())
+def _waits(services: Services, vm: Vm, before: VmSpec) -> bool:
+    """Tell whether something that was changed, or given again, is so from a running VM's next start only."""
+    now, then = vm.present_spec, vm.spec
+    differs = {name for name, value in now if value != getattr(then, name)}
+    changed = {name for name, value in before if value != getattr(then, name)}
+    relayed = any(owned.value.relays for owned in services.registries.services.owned())
+    if relayed and set(then.publish) >= set(now.publish):
+        differs.discard("publish")
+    return bool(differs & changed if changed else differs)
 
 
 def _present(services: Services, vm: Vm, spec: VmSpec) -> VmSpec | None:

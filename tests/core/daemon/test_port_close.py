@@ -67,3 +67,10 @@ def test_where_the_vmm_cannot_it_closes_when_the_vm_stops(
     assert "changes at its next start" in changed["notices"][0]
     assert ports(app) == [(20080, 80), (9000, 8080)]
     assert len(changed["vm"]["running_spec"]["publish"]) == 2 and len(changed["vm"]["spec"]["publish"]) == 1
+
+
+def test_what_waits_from_before_is_not_said_again_of_something_else(lab: MakeLab) -> None:
+    app = running(lab, lambda _, address, port: None)
+    assert app.call("vm.set", {"vm": "otter", "vcpu": 2})["notices"]
+    assert app.call("vm.set", {"vm": "otter", "unpublish": [80]})["notices"] == []
+    assert app.call("vm.set", {"vm": "otter", "label": ["a=b"], "vcpu": 2})["notices"]

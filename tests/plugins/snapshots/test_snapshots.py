@@ -115,6 +115,17 @@ def test_disks_that_became_larger_stay_so(app: BangerApp, disks: Path) -> None:
     assert (disks / "work.ext4").stat().st_size == 48 * MIB
 
 
+def test_a_raw_root_disk_is_a_disk_too(app: BangerApp, disks: Path) -> None:
+    (disks / "root.qcow2").unlink()
+    (disks / "root.raw").write_bytes(b"before" + bytes(MIB))
+    assert set(make(app, "clean")["disks"]) == {"root.raw", "work.ext4"}
+    (disks / "root.raw").write_bytes(b"later")
+    app.call("snapshot.restore", {"vm": "web", "name": "clean"})
+    with open(disks / "root.raw", "rb") as file:
+        assert file.read(6) == b"before"
+    assert (disks / "root.raw").stat().st_size == 64 * MIB
+
+
 def test_a_restore_that_was_cut_off_is_ended_by_whoever_comes_next(app: BangerApp, disks: Path) -> None:
     make(app, "clean")
     change(disks, b"later")
