@@ -46,6 +46,7 @@ class Baseline:
         self._argv[self._argv.index("-name") + 1] = "guest=banger-bench-baseline"
         shutil.copy(machine / "initrd", directory / "initrd")
         client.call("vm.stop", {"vm": vm["vm"]["id"]})
+        self._process: subprocess.Popen[bytes] | None = None
         self._kept = [directory / f"kept-{name}" for name in _DISKS if (machine / name).exists()]
         for kept in self._kept:
             _copy_sparse(machine / kept.name.removeprefix("kept-"), kept)
@@ -58,7 +59,7 @@ class Baseline:
         log = self._directory / "qemu.log"
         began = time.monotonic()
         with open(log, "wb") as output:
-            process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         try:
@@ -89,6 +90,11 @@ class Baseline:
         """Return the seconds from a process's start to its first ssh command's end."""
         with self.booted() as seconds:
             return seconds
+
+    def kill(self) -> None:
+        """End the machine that boots; whoever waits for it gets an error."""
+        if self._process is not None:
+            self._process.kill()
 
     def settle(self) -> None:
         """Wait until the booted machine's services have started: only then its commands take what they take."""

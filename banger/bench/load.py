@@ -61,8 +61,13 @@ def _measure_bare(baseline: Baseline, count: int) -> Figure:
 
         def boot(at_once: int) -> float:
             began = time.monotonic()
-            with ThreadPoolExecutor(at_once) as pool:
-                list(pool.map(lambda machine: machine.boot_once(), machines))
+            with _threads(at_once) as pool:
+                try:
+                    list(pool.map(lambda machine: machine.boot_once(), machines))
+                except BaseException:
+                    for machine in machines:
+                        machine.kill()
+                    raise
             return time.monotonic() - began
 
         cores = os.cpu_count() or 1
@@ -81,7 +86,7 @@ def _measure_life(client: Client, count: int) -> tuple[Figure, Target]:
         client.call("vm.create", {"name": name, "wait": "agent"}, on_event=_pass)
         Sandbox.attach(name).exec("true")
 
-    with _deleted(client, names), ThreadPoolExecutor(count) as pool:
+    with _deleted(client, names), _threads(count) as pool:
         began = time.monotonic()
         list(pool.map(create, names))
         created = Figure(f"{count} VMs created at once, a command in each", "s", (time.monotonic() - began,))
@@ -118,7 +123,7 @@ def _measure_lists(client: Client, count: int) -> Target:
 def _measure_commands(client: Client, vms: int, count: int) -> list[Target]:
     """Measure commands that all begin at once, and the daemon's memory meanwhile and afterwards."""
     names = [f"bench-exec-{os.getpid()}-{number}" for number in range(vms)]
-    with _deleted(client, names), ThreadPoolExecutor(count) as pool:
+    with _deleted(client, names), _threads(count) as pool:
         for name in names:
             client.call("vm.create", {"name": name, "wait": "system"}, on_event=_pass)
         boxes = [Sandbox.attach(name) for name in names]
@@ -157,6 +162,16 @@ def _deleted(client: Client, names: list[str]) -> Iterator[None]:
         for name in names:
             if name in there:
                 client.call("vm.delete", {"vm": name})
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Give threads; what has not begun when something fails, or Ctrl-C comes, is not begun any more."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

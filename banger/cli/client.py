@@ -23,6 +23,7 @@ from banger.config.fingerprint import fingerprint
 from banger.config.paths import Paths, find_paths, find_user_paths, make_private
 from banger.errors import DaemonError, LoginError, StaleDaemonError, error_from_problem
 from banger.host.caller import read_own
+from banger.host.process import wait_ended
 
 #: Seconds a new daemon gets until it answers.
 START_TIMEOUT = 20.0
@@ -43,9 +44,9 @@ Event = dict[str, Any]
 class Client:
     """One user's daemon, started when it does not run."""
 
-    def __init__(self, socket: Path | None = None) -> None:
-        """:param socket: the daemon's; none means that of :func:`find_paths`."""
-        self.paths: Paths = replace(find_user_paths(), service=socket) if socket else find_paths()
+    def __init__(self, socket: Path | None = None, *, paths: Paths | None = None) -> None:
+        """:param socket: the daemon's; none means that of ``paths``, which are :func:`find_paths`'s by default."""
+        self.paths: Paths = replace(find_user_paths(), service=socket) if socket else paths or find_paths()
         self._noticed = self._warned = False
         self._warning: str | None = None
         self._held = contextlib.ExitStack()
@@ -76,12 +77,13 @@ class Client:
         """
         for _ in range(4):
             connection = self._connect(start)
+            daemon = _peer(connection)
             with contextlib.ExitStack() as closing:
                 closing.callback(connection.close)
                 try:
                     result = self._exchange(connection, name, params or {}, on_event)
                 except StaleDaemonError:
-                    self.wait_gone()
+                    wait_ended(daemon, START_TIMEOUT)
                     continue
                 except LoginError as error:
                     if not self._log_in(error.registry):
@@ -154,12 +156,6 @@ class Client:
                     f"no daemon answers at {path}",
                     hint=hint if self.paths.is_system else "is BANGER_SOCKET right?",
                 ) from error
-
-    def wait_gone(self) -> None:
-        """Wait, bounded, until no daemon answers and the last one has let go of the state directory."""
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline and (self.is_up() or self._is_held()):
-            time.sleep(0.01)
 
     def _is_held(self) -> bool:
         import fcntl
@@ -281,6 +277,12 @@ def _open(path: str, timeout: float | None = None) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def _peer(connection: socket.socket) -> int:
+    """Return the process at the other end; 0 when this one cannot see it (unix(7), SO_PEERCRED)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], sys.byteorder)
 
 
 def _not_running() -> DaemonError:

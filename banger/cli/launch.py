@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+from banger.cli.client import Client
 from banger.config.paths import Paths
 from banger.errors import DaemonError
-from banger.host.process import inheritable_descriptors, process_start_time
+from banger.host.process import inheritable_descriptors, process_start_time, wait_ended
 
 #: What a daemon keeps of the environment of whoever started it.
 _KEPT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
@@ -24,6 +25,11 @@ _PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONUSERBASE")
 _SAY_SECONDS, _BUSY = 5.0, 3
 #: Proxies as everybody spells them: pulls need them.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
+
+#: Seconds that a daemon gets to say that it will end, and to be gone once it was killed.
+_STOP_SECONDS = 10.0
+#: Seconds that it then gets to undo what is under way: a little more than it takes itself (banger.daemon.main).
+_END_SECONDS = 35.0
 
 
 def start_daemon(paths: Paths, timeout: float) -> socket.socket:
@@ -70,7 +76,7 @@ def _environment() -> dict[str, str]:
     kept |= {name: os.environ[name] for name in _PYTHON if name in os.environ}
     if path := kept.get("PYTHONPATH"):  # means what it means here, although the daemon lives in /
         kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(folder) for folder in path.split(os.pathsep))
-    return kept
+    return kept | {"BANGER_MODE": "user"}  # nobody but a service manager starts the host's
 
 
 def _interpreter() -> list[str]:
@@ -122,16 +128,6 @@ def daemon_pid(paths: Paths) -> int | None:
     return pid if is_ours and process_start_time(pid) is not None else None
 
 
-def wait_ended(pid: int, timeout: float) -> bool:
-    """Wait until a process is gone, at most ``timeout`` seconds; tell whether it is."""
-    deadline = time.monotonic() + timeout
-    while process_start_time(pid) is not None:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def kill_daemon(paths: Paths, timeout: float) -> bool:
     """End a daemon that does not answer; its VMs go on. False when there is none.
 
@@ -145,6 +141,29 @@ def kill_daemon(paths: Paths, timeout: float) -> bool:
         os.kill(pid, signal.SIGKILL)
     if not wait_ended(pid, timeout):
         raise DaemonError(f"the daemon (process {pid}) does not end", hint=f"look at it: ps {pid}")
+    return True
+
+
+def end_daemon(client: Client, *, force: bool) -> bool:
+    """Ask the daemon to end and wait until it is gone; false when none runs."""
+    pid = daemon_pid(client.paths)
+    try:
+        client.peek("daemon.stop", _STOP_SECONDS, {"force": force})
+    except DaemonError as error:
+        if pid is None:
+            return False
+        if not force:
+            raise DaemonError(
+                f"the daemon (process {pid}) does not answer: {error.message}",
+                hint="end it: banger daemon stop --force (VMs go on)",
+            ) from error
+        return kill_daemon(client.paths, _STOP_SECONDS)
+    if pid is not None and not wait_ended(pid, _END_SECONDS):
+        if not force:
+            raise DaemonError(
+                f"the daemon (process {pid}) does not end", hint="banger daemon stop --force (VMs go on)"
+            )
+        kill_daemon(client.paths, _STOP_SECONDS)
     return True
 
 

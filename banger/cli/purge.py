@@ -17,15 +17,13 @@ from typing import Any
 import click
 
 from banger.cli.client import Client
-from banger.cli.launch import daemon_pid, wait_ended
+from banger.cli.launch import end_daemon
 from banger.cli.output import clean, print_json, print_table, say
 from banger.cli.vm import json_option, run_operation
 from banger.config.paths import NAME_ROUTES, Paths, find_paths
 from banger.errors import BangerError, ConflictError, DaemonError, StoreError, UsageError
 from banger.model.size import format_bytes
 
-#: Seconds that a daemon whose socket is gone gets until its process is.
-_LAST_MOMENT = 10.0
 #: Seconds that a daemon which was told to end gets to finish what it began, one more than it takes at most.
 _LOCK_SECONDS = 31.0
 
@@ -223,15 +221,7 @@ def _end_everything(paths: Paths) -> None:
     """Delete the VMs through the daemon, so that all they hold is released, and end it."""
     for name in _vms(paths):
         run_operation("vm.delete", {"vm": name, "force": True})
-    client, pid = Client(), daemon_pid(paths)
-    try:
-        client.call("daemon.stop", start=False)
-    except DaemonError as error:
-        if "does not run" not in error.message:
-            raise
-    client.wait_gone()
-    if pid is not None:  # its socket goes a moment before it does
-        wait_ended(pid, _LAST_MOMENT)
+    end_daemon(Client(paths=paths), force=False)
 
 
 @contextlib.contextmanager

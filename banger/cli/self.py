@@ -10,12 +10,7 @@ import click
 from banger.cli.client import Client
 from banger.cli.output import clean, green, print_json, print_pairs, print_table, red, say, yellow
 from banger.cli.vm import json_option
-from banger.errors import BangerError, DaemonError, NotFoundError, UsageError
-
-#: Seconds that a daemon gets to say that it will end, and to be gone once it was killed.
-_STOP_SECONDS = 10.0
-#: Seconds that it then gets to undo what is under way: a little more than it takes itself (banger.daemon.main).
-_END_SECONDS = 35.0
+from banger.errors import BangerError, NotFoundError, UsageError
 
 
 @click.command()
@@ -61,41 +56,18 @@ def _describe_service(line: dict[str, Any]) -> str:
 @json_option
 def daemon_stop(force: bool, as_json: bool) -> None:
     """End the daemon; VMs go on, and the next command starts it again."""
+    from banger.cli.launch import end_daemon
+
     client = Client()
     if client.paths.service is not None:
         raise UsageError("the daemon is a service here", hint="sudo systemctl stop bangerd (VMs go on)")
-    stopped = _end_daemon(client, force=force)
+    stopped = end_daemon(client, force=force)
     if as_json:
         print_json({"stopped": stopped})
     elif stopped:
         print("daemon stopped")
     else:
         say("the daemon does not run")
-
-
-def _end_daemon(client: Client, *, force: bool) -> bool:
-    """Ask the daemon to end and wait until it is gone; false when none runs."""
-    from banger.cli.launch import daemon_pid, kill_daemon, wait_ended
-
-    pid = daemon_pid(client.paths)
-    try:
-        client.peek("daemon.stop", _STOP_SECONDS, {"force": force})
-    except DaemonError as error:
-        if pid is None:
-            return False
-        if not force:
-            raise DaemonError(
-                f"the daemon (process {pid}) does not answer: {error.message}",
-                hint="end it: banger daemon stop --force (VMs go on)",
-            ) from error
-        return kill_daemon(client.paths, _STOP_SECONDS)
-    if pid is not None and not wait_ended(pid, _END_SECONDS):
-        if not force:
-            raise DaemonError(
-                f"the daemon (process {pid}) does not end", hint="banger daemon stop --force (VMs go on)"
-            )
-        kill_daemon(client.paths, _STOP_SECONDS)
-    return True
 
 
 @click.command()

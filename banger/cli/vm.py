@@ -101,9 +101,7 @@ def _own_vms() -> int:
 @filter_option
 def list_command(as_json: bool, quiet: bool, _every: bool, own: bool, filters: tuple[str, ...]) -> None:
     """List VMs, oldest first."""
-    if own:
-        os.environ["BANGER_MODE"] = "user"
-    fits, client = make_filter(filters), Client()
+    fits, client = make_filter(filters), Client(paths=find_user_paths() if own else None)
     answer = client.call("vm.list")
     if client.paths.is_system and not (as_json or quiet) and (count := _own_vms()):
         say(f"note: of user mode there are {count} more: banger vm list --user")

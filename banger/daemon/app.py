@@ -18,7 +18,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from banger.daemon.background import in_thread
-from banger.daemon.choices import problem_of
 from banger.daemon.context import OperationContext, OperationRecord, current_op
 from banger.daemon.leases import HeldLease, LeasedResponse
 from banger.daemon.openapi import describe
@@ -28,6 +27,7 @@ from banger.host.caller import take_logins, take_sent
 from banger.host.command import cancelled_operation
 from banger.model.command import Operation
 from banger.model.name import unknown_hint
+from banger.model.validation import describe_refusal
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ async def _read_params(request: Request, operation: Operation) -> BaseModel:
     try:
         return operation.params.model_validate(json.loads(body or b"{}"))
     except ValidationError as error:
-        raise problem_of(error, operation.name) from error
+        raise _problem_of(error, operation.name) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the request is not JSON: {error}") from error
 
@@ -254,3 +254,14 @@ async def _stream(record: OperationRecord) -> AsyncIterator[bytes]:
 
 def _line(event: dict[str, Any]) -> bytes:
     return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+
+def _problem_of(error: ValidationError, operation: str) -> BangerError:
+    """Return the error for parameters that do not fit an operation's model: the first one, with its path."""
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, BangerError):
+        return cause
+    path = ".".join(str(part) for part in first["loc"]) or "parameters"
+    command = " ".join(operation.split(".")[:2])
+    return UsageError(f"{path} {describe_refusal(first)}", hint=f"banger {command} --help")

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from banger.config.settings import Defaults, load_model
+from banger.config.settings import Defaults
 from banger.config.sizes import (
     default_memory_mib,
     default_vcpu,
     host_cpus,
     host_memory_mib,
 )
+from banger.daemon.capabilities import change_capabilities, check_capabilities, usual_capabilities
 from banger.daemon.context import OperationContext
 from banger.daemon.lending import check_lent, choose_auth
+from banger.daemon.networks import check_published, choose_network, find_nat, leads_out, parse_published
 from banger.daemon.pulls import Catalogue
 from banger.daemon.room import check_disk_room, check_room
 from banger.daemon.services import Services
-from banger.errors import BangerError, ConflictError, HostError, NetworkError, UsageError, VmmError
-from banger.model.capability import Capability
+from banger.errors import ConflictError, HostError, UsageError, VmmError
 from banger.model.image import Image, Kernel
 from banger.model.label import parse_labels
-from banger.model.name import check_vm_name, unknown_hint
+from banger.model.name import check_vm_name
 from banger.model.network import NetworkMode
 from banger.model.size import format_mib, parse_size
-from banger.model.validation import describe_refusal
-from banger.model.vm import Init, PublishedPort, VmSpec
+from banger.model.vm import Init, VmSpec
 from banger.model.vmm import Vmm
 
 #: The least memory that a distribution boots in, and what a work disk and a root disk need, MiB.
 _LEAST_MEMORY, _LEAST_DISK = 128, 64
 #: The most that ext4 with 4 KiB blocks holds, MiB (16 TiB).
 _MOST_DISK = 16 * 1024 * 1024
-#: The network chosen when nobody says, first that is there.
-_NETWORKS = ("bridge", "user")
 
 
 class Sizes(BaseModel):
@@ -162,13 +159,16 @@ def _kernel_reference(wanted: VmChoices, image: Image, configured: str | None) -
 
 def _choose_spec(services: Services, wanted: VmChoices) -> tuple[VmSpec, tuple[str, ...]]:
     defaults = services.settings.core.defaults
-    network = _choose_network(services, wanted.network or defaults.network)
+    network = choose_network(services, wanted.network or defaults.network)
     vmm, notices = _choose_vmm(services, wanted.vmm or defaults.vmm, network, wanted.accel)
     vcpu = wanted.vcpu if wanted.vcpu is not None else default_vcpu(defaults)
     _check_vcpu(vcpu)
-    capabilities = _choose_capabilities(services, _with_nat(services, wanted, network), network)
+    wanted = _with_nat(services, wanted, network)
+    usual = usual_capabilities(services, network)
+    capabilities = change_capabilities(services, usual, wanted.with_, wanted.without)
+    check_capabilities(services, capabilities, network)
     publish = parse_published(wanted.publish)
-    _check_published(network, publish)
+    check_published(network, publish)
     spec = VmSpec(
         vcpu=vcpu,
         memory_mib=wanted.memory or default_memory_mib(defaults),
@@ -215,40 +215,6 @@ def _check_sizes(spec: VmSpec) -> None:
             raise UsageError(f"{flag} {format_mib(size)} is out of range", hint="64M to 16T")
 
 
-def _choose_network(services: Services, name: str | None) -> NetworkMode:
-    networks = services.registries.networks
-    if name is not None:
-        return networks.resolve(name)
-    for candidate in (networks[name] for name in _NETWORKS if name in networks):
-        if candidate.offered is None or candidate.offered():
-            return candidate
-    raise NetworkError("no plugin offers a network", hint="see: banger plugins list")
-
-
-def find_egress(
-    services: Services, name: str | None, with_: frozenset[str], without: frozenset[str]
-) -> tuple[str, bool]:
-    """Return the network that a VM would be in, and whether it has a way out there: the network's own, or by nat."""
-    network = _choose_network(services, name or services.settings.core.defaults.network)
-    nat = _find_nat(services, network)
-    if nat is not None and "nat" not in without and (nat.default or "nat" in with_):
-        return network.name, True
-    return network.name, _leads_out(services, network)
-
-
-def _find_nat(services: Services, network: NetworkMode) -> Capability | None:
-    """Return the capability nat, where a network's VMs can have it."""
-    nat = services.registries.capabilities.get("nat")
-    return nat if nat is not None and nat.fits(network.attachment) else None
-
-
-def _leads_out(services: Services, network: NetworkMode) -> bool:
-    """Tell whether a network gives its VMs a way out, as its plugin is configured."""
-    if network.leads_out is None:
-        return "egress" in network.gives
-    return network.leads_out(services.settings_of_network(network.name))
-
-
 def _choose_vmm(
     services: Services, name: str | None, network: NetworkMode, accel: str
 ) -> tuple[Vmm, tuple[str, ...]]:
@@ -285,156 +251,12 @@ def _with_nat(services: Services, wanted: VmChoices, network: NetworkMode) -> Vm
         return wanted
     if "nat" in wanted.without:
         raise UsageError("--nat and --without nat contradict each other", hint="give one of them")
-    if _find_nat(services, network) is not None:
+    if find_nat(services, network) is not None:
         named = any(text.partition(":")[0] == "nat" for text in wanted.with_)
         return wanted if named else wanted.model_copy(update={"with_": (*wanted.with_, "nat")})
-    if _leads_out(services, network):
+    if leads_out(services, network):
         return wanted
     raise UsageError(
         f"network '{network.name}' has no way out, and no plugin offers nat",
         hint="a network that has one: --net user; what is installed: banger plugins list",
     )
-
-
-def _choose_capabilities(
-    services: Services, wanted: VmChoices, network: NetworkMode
-) -> dict[str, dict[str, Any]]:
-    table = services.registries.capabilities
-    default = {
-        name: _check_options(services, name, {})
-        for name, value in table.items()
-        if value.default and value.fits(network.attachment)
-    }
-    chosen = change_capabilities(services, default, wanted.with_, wanted.without)
-    check_capabilities(services, chosen, network)
-    return chosen
-
-
-def check_capabilities(services: Services, names: Iterable[str], network: NetworkMode) -> None:
-    """Raise UsageError where one of a VM's capabilities is not for VMs on this network."""
-    table = services.registries.capabilities
-    for name in names:
-        if name in table and not table[name].fits(network.attachment):
-            raise UsageError(
-                f"capability '{name}' is not for VMs on network '{network.name}'",
-                hint=f"--without {name}, or another network: --net",
-            )
-
-
-def move_capabilities(
-    services: Services, now: Mapping[str, dict[str, Any]], before: NetworkMode | None, after: NetworkMode
-) -> dict[str, dict[str, Any]]:
-    """Return what a VM has that changes its network: those of the one go, and those that are usual on the other come.
-
-    :param before: None when the plugin that had it is gone.
-    """
-    table = services.registries.capabilities
-    moved = {
-        name: options
-        for name, options in now.items()
-        if name not in table or table[name].fits(after.attachment)
-    }
-    for name, value in table.items():
-        new = before is None or not value.fits(before.attachment)
-        if value.default and new and value.fits(after.attachment) and name not in moved:
-            moved[name] = _check_options(services, name, {})
-    return moved
-
-
-def change_capabilities(
-    services: Services, now: Mapping[str, dict[str, Any]], on: tuple[str, ...], off: tuple[str, ...]
-) -> dict[str, dict[str, Any]]:
-    """Return capabilities with some turned on, or given other options, and some turned off.
-
-    :param on: ``NAME[:key=value,…]`` texts; options that are not named stay. :param off: names.
-    """
-    table, chosen = services.registries.capabilities, dict(now)
-    for name in off:
-        table.resolve(name)
-        chosen.pop(name, None)
-    for text in on:
-        name, _, given = text.partition(":")
-        table.resolve(name)
-        if name in off:
-            raise UsageError(
-                f"--with {name} and --without {name} contradict each other", hint="give one of them"
-            )
-        options = {**chosen.get(name, {}), **_parse_options(name, given)}
-        chosen[name] = _check_options(services, name, options)
-    return chosen
-
-
-def _parse_options(name: str, text: str) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise UsageError(
-                f"--with {name}: '{part[:80]}' is not key=value", hint=f"--with {name}:key=value,key=value"
-            )
-        options[key] = value
-    return options
-
-
-def _check_options(services: Services, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    capability = services.registries.capabilities[name]
-    if capability.options is None:
-        if options:
-            raise UsageError(f"capability '{name}' has no options", hint=f"--with {name}")
-        return {}
-    model = load_model(capability.options, services.registries.capabilities.owner(name))
-    try:
-        checked: BaseModel = model.model_validate(dict(options))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        hint = f"options: {', '.join(model.model_fields)}"
-        if first["type"] == "extra_forbidden":
-            hint = unknown_hint(key, model.model_fields, hint)
-        what = "is no option of it" if first["type"] == "extra_forbidden" else describe_refusal(first)
-        raise UsageError(f"--with {name}: {key} {what}", hint=hint) from error
-    return checked.model_dump(mode="json")
-
-
-def _check_published(network: NetworkMode, ports: tuple[PublishedPort, ...]) -> None:
-    """Raise UsageError when ports are to appear as others on a network where VMs have addresses of their own."""
-    moved = next((port for port in ports if port.host != port.guest), None)
-    if moved is not None and "publish" not in network.gives:
-        raise UsageError(
-            f"port {moved.guest} cannot appear as {moved.host} on the network '{network.name}': "
-            "a VM's ports are at its own address there",
-            hint=f"--publish {moved.guest}; or take another network: --net user",
-        )
-
-
-def parse_published(texts: tuple[str, ...]) -> tuple[PublishedPort, ...]:
-    """Return published ports from ``PORT`` or ``HOST:GUEST`` texts; UsageError when one is no port or given twice."""
-    ports: list[PublishedPort] = []
-    for text in texts:
-        host, colon, guest = text.partition(":")
-        numbers = [host, guest] if colon else [host, host]
-        if not all(_is_port(number) for number in numbers):
-            raise UsageError(
-                f"--publish {text[:40]} is not a port", hint="--publish 8080 or --publish 8080:80"
-            )
-        port = PublishedPort(host=int(numbers[0]), guest=int(numbers[1]))
-        if any(port.host == other.host for other in ports):
-            raise UsageError(f"port {port.host} is published twice", hint="give each host port once")
-        ports.append(port)
-    return tuple(ports)
-
-
-def _is_port(text: str) -> bool:
-    # The length comes first: Python refuses to read a number of thousands of digits.
-    return len(text) <= 5 and text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
-
-
-def problem_of(error: ValidationError, operation: str) -> BangerError:
-    """Return the error for parameters that do not fit an operation's model: the first one, with its path."""
-    first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, BangerError):
-        return cause
-    path = ".".join(str(part) for part in first["loc"]) or "parameters"
-    command = " ".join(operation.split(".")[:2])
-    return UsageError(f"{path} {describe_refusal(first)}", hint=f"banger {command} --help")

@@ -205,7 +205,7 @@ class OperationContext:
 
         :param network: the one asked for; None: as configured. :param with_: capabilities turned on, by name.
         """
-        from banger.daemon.choices import find_egress
+        from banger.daemon.networks import find_egress
 
         return find_egress(self.services, network, with_, without)
 

@@ -22,6 +22,9 @@ _READ = 256 * 1024
 _RETRY = 0.02
 #: A guest that takes nothing for this long, while bytes wait for it, loses its channel.
 _STALL = 5.0
+#: Seconds for a stream to be accepted; and how long the agent lets a command that needs systemd wait until that listens
+#: (agent/exec.c, BUS_TIMEOUT_MS).
+_OPEN, _SYSTEM = 10.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -296,12 +299,15 @@ class GuestChannel:
         _stream, frame = await self._answer(op, wire.RESULT, timeout, fields)
         return frame.json()
 
-    async def open(self, op: str, *, timeout: float = 10, **fields: Any) -> GuestStream:
+    async def open(self, op: str, *, timeout: float | None = None, **fields: Any) -> GuestStream:
         """Open a stream; returns once the agent has accepted it.
+
+        :param timeout: seconds; None means ten, and for a command what the agent lets it wait for systemd besides.
 
         :raises SessionEnded: nothing was done; a new channel may be asked.
         """
-        stream, frame = await self._answer(op, wire.ACCEPT, timeout, fields)
+        patience = timeout if timeout is not None else _OPEN + (_SYSTEM if op == "exec" else 0)
+        stream, frame = await self._answer(op, wire.ACCEPT, patience, fields)
         try:
             stream.accept = frame.json()
         except GuestError as error:

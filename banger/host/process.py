@@ -97,6 +97,16 @@ def _wait_gone(pidfd: int, pid: int, patience: float) -> bool:
     return gone
 
 
+def wait_ended(pid: int, timeout: float) -> bool:
+    """Wait until a process is gone, at most ``timeout`` seconds; tell whether it is."""
+    deadline, began = time.monotonic() + timeout, process_start_time(pid)
+    while is_process_alive(pid, began):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def inheritable_descriptors() -> list[int]:
     """Return the open descriptors from 3 on that a program started now would get: not ours, which all close on exec."""
     found = []

@@ -5,6 +5,7 @@ Nothing here acts unless a test asks for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite("banger.testing.contracts", "banger.testing.step_contract")
 
-#: Seconds that a daemon gets to finish what it began.
-_END_SECONDS = 35.0
 #: Variables that would let the caller's own settings into a test.
 _FOREIGN = ("BANGER_PLUGINS", "BANGER_STRICT_PLUGINS", "BANGER_LOG_LEVEL", "BANGER_SOCKET", "XDG_RUNTIME_DIR")
 
@@ -70,20 +69,12 @@ def banger_dirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[BangerDirs]:
 
 def _end_daemon(dirs: BangerDirs) -> None:
     from banger.cli.client import Client
-    from banger.cli.launch import daemon_pid, wait_ended
+    from banger.cli.launch import end_daemon
     from banger.errors import BangerError
 
-    if not (dirs.state / "s" / "bangerd.sock").exists():
-        return
-    try:
-        client = Client()
-        pid = daemon_pid(client.paths)
-        client.call("daemon.stop", {"force": True}, start=False)
-    except BangerError:
-        return
-    client.wait_gone()
-    if pid is not None:  # it no longer answers, but may still write
-        wait_ended(pid, _END_SECONDS)
+    if (dirs.state / "s" / "bangerd.sock").exists():
+        with contextlib.suppress(BangerError):
+            end_daemon(Client(), force=True)
 
 
 MakeApp = Callable[..., "BangerApp"]

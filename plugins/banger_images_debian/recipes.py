@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from dataclasses import dataclass, replace
 
@@ -81,12 +82,11 @@ def find_recipe(reference: str) -> Recipe:
 
 
 def default_name(reference: str) -> str:
-    """Return ``debian-<recipe>``, and the packages that it adds; errors as of :func:`find_recipe`."""
+    """Return ``debian-<recipe>`` and the packages it adds, a long list as a digest; errors as :func:`find_recipe`."""
     find_recipe(reference)
     name = "debian-" + re.sub(r"[+,]+", "-", reference).strip("-")
     name = name.replace("-+", "-")
     if len(name) > _NAME_LIMIT:
-        raise UsageError(
-            "an image of so many packages needs a name", hint="banger image pull --name NAME REFERENCE"
-        )
+        digest = hashlib.sha256(reference.encode()).hexdigest()[:8]
+        return f"{name[: _NAME_LIMIT - 9].rstrip('-.')}-{digest}"
     return name

@@ -32,7 +32,6 @@ def prepare(ctx: StartContext) -> Tap:
     settings: Any = ctx.settings("net-bridge")
     place, tap = find_place(settings), tap_of(ctx.vm.id)
     address = _check_address(ctx, place)
-    _check_published(ctx, address)
     ctx.record("bridge", place.bridge)
     ctx.record("mark", place.mark)
     ctx.record("tap", tap)
@@ -57,15 +56,6 @@ def _check_address(ctx: StartContext, place: Place) -> str:
             hint=f"set [plugins.net-bridge] subnet back, or: banger vm delete {ctx.vm.name}",
         )
     return address
-
-
-def _check_published(ctx: StartContext, address: str) -> None:
-    for port in ctx.vm.spec.publish:
-        if port.host != port.guest:
-            raise NetworkError(
-                f"port {port.guest} cannot appear as {port.host}: on the bridge a VM's ports are at its own address",
-                hint=f"connect to {address}:{port.guest}; or take another network: --net user",
-            )
 
 
 def _take_tap(ctx: StartContext, place: Place, tap: str, *, isolated: bool) -> None:

@@ -6,8 +6,20 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
+
+#: Answers whoever connects to port 8000 with the address that the connection seems to come from.
+_SERVE = """
+import socket
+with socket.create_server(("0.0.0.0", 8000)) as server:
+    print("up", flush=True)
+    while True:
+        connection, peer = server.accept()
+        with connection:
+            connection.sendall(peer[0].encode())
+"""
 
 
 class Namespace:
@@ -58,3 +70,14 @@ def namespaces(count: int) -> Iterator[list[Namespace]]:
             made.append(Namespace())
             undo.callback(made[-1].close)
         yield made
+
+
+@contextlib.contextmanager
+def serving(where: Namespace) -> Iterator[None]:
+    """Run a server on port 8000 that answers with the address it is asked from."""
+    with where.start(sys.executable, "-c", _SERVE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None and server.stdout.readline() == b"up\n"
+        try:
+            yield
+        finally:
+            server.kill()

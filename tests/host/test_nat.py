@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
-from network import Namespace, namespaces
+from network import Namespace, namespaces, serving
 from seams import ByProcess
 
 from tests.rings import IN_USER_NAMESPACE
@@ -20,16 +18,6 @@ pytestmark = [
 
 BRIDGE = {"bridge": "br-banger", "mark": "0123abcd"}
 GUEST, OTHER, INTERNET = "172.16.176.2", "172.16.176.3", "192.0.2.2"
-#: Answers whoever connects with the address that the connection seems to come from.
-_SERVE = """
-import socket
-with socket.create_server(("0.0.0.0", 8000)) as server:
-    print("up", flush=True)
-    while True:
-        connection, peer = server.accept()
-        with connection:
-            connection.sendall(peer[0].encode())
-"""
 _ASK = """
 import socket, sys
 try:
@@ -43,16 +31,6 @@ except OSError:
 def ask(where: Namespace, source: str, target: str, *, patience: float = 20) -> str:
     """Connect from an address; return the address that the other side saw, or ``no answer``."""
     return where.run(sys.executable, "-c", _ASK, source, target, str(patience)).strip()
-
-
-@contextlib.contextmanager
-def serving(where: Namespace) -> Iterator[None]:
-    with where.start(sys.executable, "-c", _SERVE, stdout=subprocess.PIPE) as server:
-        assert server.stdout is not None and server.stdout.readline() == b"up\n"
-        try:
-            yield
-        finally:
-            server.kill()
 
 
 def test_guests_reach_the_internet_masqueraded_and_nobody_else_does() -> None:

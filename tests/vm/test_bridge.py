@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,23 +14,13 @@ from vmring import BOOT, Home, Ring, program, until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
 
-from network import Namespace, namespaces
+from network import Namespace, namespaces, serving
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root: it makes namespaces with links between"
 )
 
 INTERNET = "192.0.2.2"
-#: Answers whoever connects with the address that the connection seems to come from.
-_SERVE = """
-import socket
-with socket.create_server(("0.0.0.0", 8000)) as server:
-    print("up", flush=True)
-    while True:
-        connection, peer = server.accept()
-        with connection:
-            connection.sendall(peer[0].encode())
-"""
 _READ = """
 import socket, sys
 with socket.create_connection((sys.argv[1], 7000), 20) as connection:
@@ -54,16 +43,8 @@ def host() -> Iterator[Namespace]:
             "ip link set up0 up; echo 0 > /proc/sys/net/ipv4/ip_forward"
         )
         internet.sh(f"ip addr add {INTERNET}/24 dev eth0; ip link set eth0 up")
-        servers = []
-        try:
-            for where in (host, internet):
-                servers.append(where.start(sys.executable, "-c", _SERVE, stdout=subprocess.PIPE))
-                assert servers[-1].stdout is not None and servers[-1].stdout.readline() == b"up\n"
+        with serving(host), serving(internet):
             yield host
-        finally:
-            for server in servers:
-                server.kill()
-                server.communicate()
 
 
 @pytest.fixture

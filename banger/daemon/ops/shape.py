@@ -8,16 +8,11 @@ from typing import Any
 from pydantic import Field
 
 from banger.daemon.address import check_pair, ensure_address
-from banger.daemon.choices import (
-    Sizes,
-    change_capabilities,
-    check_capabilities,
-    check_shape,
-    move_capabilities,
-    parse_published,
-)
+from banger.daemon.capabilities import change_capabilities, check_capabilities, move_capabilities
+from banger.daemon.choices import Sizes, check_shape
 from banger.daemon.context import OperationContext
 from banger.daemon.lifecycle import resolve_vm
+from banger.daemon.networks import check_published, parse_published
 from banger.daemon.ops.detail import VmDetail, VmParams, VmReference, detail
 from banger.daemon.room import check_disk_room
 from banger.daemon.services import Services
@@ -193,7 +188,11 @@ def _changed(services: Services, vm: Vm, params: VmSetParams) -> VmSpec:
             (*(f"{port.host}:{port.guest}" for port in kept), *params.publish)
         )
     changes |= _change_network(services, vm, params)
-    return vm.spec.model_copy(update=changes) if changes else vm.spec
+    spec = vm.spec.model_copy(update=changes) if changes else vm.spec
+    network = services.registries.networks.get(spec.network)
+    if network is not None and (params.publish or params.network is not None):
+        check_published(network, spec.publish)
+    return spec
 
 
 def _change_network(services: Services, vm: Vm, params: VmSetParams) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -179,14 +180,17 @@ def test_answer_that_makes_no_sense_is_one_clear_error(daemon: FakeDaemon, whole
     assert caught.value.hint
 
 
-def test_stale_daemon_is_asked_again_once_another_is_there(daemon: FakeDaemon) -> None:
+def test_stale_daemon_is_asked_again_once_another_is_there(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first answer says that the daemon ends; the next connection finds its successor."""
     stale = json.dumps({"type": "banger:stale-daemon", "detail": "old"}).encode()
     body = answer(stale, status="503 x", kind="application/problem+json")
     daemon.answers += [[body], [answer(b'{"new": 1}')]]
-    client = Client()
-    client.wait_gone = lambda: None  # type: ignore[method-assign]
-    assert client.call("vm.list", start=False) == {"new": 1}
+    waited: list[int] = []
+    monkeypatch.setattr("banger.cli.client.wait_ended", lambda pid, timeout: waited.append(pid))
+    assert Client().call("vm.list", start=False) == {"new": 1}
+    assert waited == [os.getpid()], "the process that answered, which is this one"
 
 
 def test_notice_is_printed_once(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:

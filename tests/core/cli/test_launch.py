@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from banger.cli.client import Client
-from banger.errors import DaemonError
+from banger.cli.launch import end_daemon
 from banger.testing.pytest_plugin import BangerDirs
 
 
@@ -20,11 +20,7 @@ from banger.testing.pytest_plugin import BangerDirs
 def client(banger_dirs: BangerDirs) -> Iterator[Client]:
     """Give a client whose daemon, once a call has started it, ends with the test."""
     yield Client()
-    try:
-        Client().call("daemon.stop", start=False)
-    except DaemonError:
-        return
-    Client().wait_gone()
+    end_daemon(Client(), force=False)
 
 
 def test_daemon_holds_nothing_that_its_caller_had_open(client: Client, tmp_path: Path) -> None:
@@ -52,6 +48,7 @@ def make_distribution(folder: Path) -> None:
 
 _LIST = """
 from banger.cli.client import Client
+from banger.cli.launch import end_daemon
 print(*(plugin["name"] for plugin in Client().call("plugins.list")["plugins"] if plugin["state"] == "loaded"))
 """
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from banger.config.sizes import host_cpus, host_memory_mib
-from banger.daemon.choices import find_egress, parse_published
+from banger.daemon.networks import find_egress, parse_published
 from banger.errors import BangerError, ConflictError, HostError, NotFoundError, UsageError, VmmError
 from banger.model.capability import Capability
 from banger.model.network import NetworkMode

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from banger.cli.client import Client
+from banger.cli.launch import end_daemon
 from banger.config.paths import Paths, find_paths, make_private
 from banger.daemon.main import bind_socket
 from banger.errors import ConfigError, DaemonError
@@ -139,8 +140,7 @@ def test_killed_daemon_is_followed_by_the_next_call(daemons: Daemons) -> None:
     assert daemons.paths.daemon_socket.exists(), "a stale socket is what SIGKILL leaves"
     status = Client().call("daemon.status")
     assert status["pid"] != first.pid
-    Client().call("daemon.stop")
-    Client().wait_gone()
+    assert end_daemon(Client(), force=False)
 
 
 def test_sigterm_ends_the_daemon_cleanly(daemons: Daemons) -> None:
@@ -159,8 +159,7 @@ def test_daemon_started_by_a_call_is_a_session_of_its_own_at_the_root(daemons: D
     assert b"PYTEST_CURRENT_TEST" not in environment
     for descriptor in os.listdir(f"/proc/{pid}/fd"):
         assert "pytest" not in os.readlink(f"/proc/{pid}/fd/{descriptor}")
-    Client().call("daemon.stop")
-    Client().wait_gone()
+    assert end_daemon(Client(), force=False)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def _first_free(base: str) -> Callable[..., str]:
 @pytest.fixture
 def app(lab: Callable[..., BangerApp]) -> BangerApp:
     networks: list[NetworkMode] = [
-        make_network("user", assign=_first_free("127.64.0.1")),
+        make_network("user", assign=_first_free("127.64.0.1"), gives=frozenset({"publish"})),
         make_network("other", assign=_first_free("127.65.0.1")),
         make_network("none"),
         make_network("taps", attachment="tap"),
@@ -76,3 +76,14 @@ def test_what_does_not_fit_is_refused(app: BangerApp) -> None:
     with pytest.raises(NotFoundError, match="no network 'usr'"):
         app.call("vm.set", {"vm": "otter", "network": "usr"})
     assert app.call("vm.show", {"vm": "otter"})["vm"]["spec"]["network"] == "user"
+
+
+def test_a_port_that_appears_as_another_has_no_place_where_vms_have_addresses(app: BangerApp) -> None:
+    app.call("vm.create", {"name": "otter", "start": False, "network": "other"})
+    with pytest.raises(UsageError, match="port 80 cannot appear as 8080 on the network 'other'"):
+        app.call("vm.set", {"vm": "otter", "publish": ["8080:80"]})
+    app.call("vm.create", {"name": "lynx", "start": False, "network": "user", "publish": ["8080:80"]})
+    with pytest.raises(UsageError, match="port 80 cannot appear as 8080 on the network 'other'"):
+        app.call("vm.set", {"vm": "lynx", "network": "other"})
+    moved = app.call("vm.set", {"vm": "lynx", "network": "other", "unpublish": [80], "publish": ["80"]})
+    assert moved["vm"]["spec"]["publish"] == [{"host": 80, "guest": 80}]

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from banger.cli.client import Client
-from banger.cli.launch import daemon_pid, wait_ended
-from banger.cli.self import _end_daemon
+from banger.cli.launch import daemon_pid, end_daemon
 from banger.config.paths import Paths, find_paths, make_directories, make_private
 from banger.errors import DaemonError, StoreError
+from banger.host.process import wait_ended
 from banger.store.database import Database
 from banger.testing.pytest_plugin import BangerDirs
 from banger.testing.samples import sample_image, sample_kernel, sample_vm
@@ -84,15 +84,15 @@ def test_a_damaged_record_is_left_out_and_costs_nothing(paths: Paths) -> None:
 
 
 def test_a_stopped_daemon_can_be_ended_by_force_only(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("banger.cli.self._STOP_SECONDS", 1.0)
+    monkeypatch.setattr("banger.cli.launch._STOP_SECONDS", 1.0)
     pid = running_daemon(paths)
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(DaemonError, match=rf"process {pid}\) does not answer") as caught:
-        _end_daemon(Client(), force=False)
+        end_daemon(Client(), force=False)
     assert "daemon stop --force" in str(caught.value.hint)
-    assert _end_daemon(Client(), force=True)
+    assert end_daemon(Client(), force=True)
     assert daemon_pid(paths) is None or wait_ended(pid, 1)
-    assert not _end_daemon(Client(), force=True)
+    assert not end_daemon(Client(), force=True)
 
 
 def test_a_process_that_holds_the_lock_and_never_serves_is_named(

@@ -149,6 +149,21 @@ async def test_a_refusal_carries_its_code(guest: FakeGuest, connect: Connect) ->
     assert caught.value.code == "unknown-op"
 
 
+async def test_a_command_may_wait_for_systemd_before_it_is_accepted(
+    guest: FakeGuest, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("banger.guest.channel._OPEN", 0.05)
+    channel, writer = await connect()
+    with pytest.raises(GuestError, match=r"did not answer relay within 0\.05 s"):
+        await channel.open("relay", port=80)
+    starting = asyncio.create_task(channel.open("exec", argv=["systemctl"]))
+    while (opened := await guest.frames.get()).type != wire.OPEN or b"systemctl" not in opened.payload:
+        pass
+    await asyncio.sleep(0.2)
+    writer.write(wire.encode(Frame(wire.ACCEPT, opened.stream, 0, b'{"pid":7}')))
+    assert (await starting).accept == {"pid": 7}
+
+
 async def end_session(guest: FakeGuest) -> None:
     writer, opened = await guest.connected.get(), await guest.frames.get()
     writer.write(wire.encode(Frame(wire.ERROR, opened.stream, 0, b'{"code":"no-session"}')))

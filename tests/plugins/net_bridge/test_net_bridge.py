@@ -101,14 +101,6 @@ def test_a_tap_of_the_pool_is_taken_and_one_that_is_gone_is_passed_over(tmp_path
     assert pool.POOL.count("br-banger", isolated=False) == 1, "an isolated VM gets an isolated tap"
 
 
-def test_a_port_is_published_as_it_is_or_not_at_all(tmp_path: Path) -> None:
-    start = make_start(tmp_path, make_vm(publish=[(8080, 80)]))
-    with pytest.raises(NetworkError, match="port 80 cannot appear as 8080") as refused:
-        start.run(STEP)
-    assert "172.16.176.9:80" in str(refused.value.hint)
-    assert fake(start).requests == []
-
-
 def test_an_address_of_another_subnet_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     start = make_start(tmp_path, make_vm(), Settings(subnet="10.213.0.0/20"))
     with pytest.raises(NetworkError, match=r"172\.16\.176\.9, which is not in 10\.213\.0\.0/20"):
