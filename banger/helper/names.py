@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
 
@@ -13,6 +14,10 @@ VM_TAP = r"bgr-[0-9a-f]{8}"
 POOL_TAP = r"bgrp-[0-9a-f]{8}"
 #: Whose a bridge is: one banger's, where there are several on a host.
 MARK = r"[0-9a-f]{8}"
+#: A VM's id.
+VM = r"[0-9a-f]{32}"
+#: Bytes of a path (linux/limits.h), and MiB of a disk.
+_PATH_MAX, DISK_MAX_MIB = 4095, 16 << 20
 MAC = r"02(:[0-9a-f]{2}){5}"
 #: Prefix lengths of a bridge's network.
 PREFIX_MIN, PREFIX_MAX = 8, 30
@@ -54,3 +59,11 @@ def check_bridge_address(text: str, prefix: int) -> IPv4Interface:
     if any(network.overlaps(never) for never in _NEVER):
         raise UsageError(f"{network} holds addresses that no guest may have", hint="a private network")
     return interface
+
+
+def check_path(text: str) -> None:
+    """Raise UsageError unless it is an absolute path that means what it says: no dots, nothing empty, no control."""
+    parts = text.split("/")
+    bad = len(os.fsencode(text)) > _PATH_MAX or parts[0] or any(part in ("", ".", "..") for part in parts[1:])
+    if bad or len(parts) < 2 or any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise UsageError(f"{text[:80]!r} is no absolute path without dots", hint="/var/lib/banger/…")

@@ -201,6 +201,49 @@ class DropNames(BridgeRequest):
     operation = "names.drop"
 
 
+@dataclass(frozen=True, slots=True)
+class DiskRequest(Request):
+    """What is asked of one VM's root disk.
+
+    :param vm: its id, 32 hexadecimal digits.
+    """
+
+    vm: str
+
+    def __post_init__(self) -> None:
+        names.check_pattern("VM", self.vm, names.VM)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDisk(DiskRequest):
+    """Make a block device that shows an image's file, and keeps what is written to it in another file.
+
+    Refused: files that are not the owner's own, links in their paths, an image larger than the disk.
+
+    :param origin: the image's file, never written. :param changes: the file for changes; it is made long enough.
+    :param size_mib: what the guest sees, up to 16 TiB: behind the image's end there are zeros.
+    """
+
+    operation = "disk.snapshot"
+    origin: str
+    changes: str
+    size_mib: int
+
+    def __post_init__(self) -> None:
+        DiskRequest.__post_init__(self)
+        names.check_path(self.origin)
+        names.check_path(self.changes)
+        if not 1 <= self.size_mib <= names.DISK_MAX_MIB:
+            raise UsageError(f"{self.size_mib} MiB make no disk", hint=f"1 to {names.DISK_MAX_MIB}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDisk(DiskRequest):
+    """Take a VM's block device down, with the loop devices below it; one that is not there is no error."""
+
+    operation = "disk.release"
+
+
 REQUESTS: dict[str, type[Request]] = {
     request.operation: request
     for request in (
@@ -217,6 +260,8 @@ REQUESTS: dict[str, type[Request]] = {
         ShowNat,
         RouteNames,
         DropNames,
+        SnapshotDisk,
+        ReleaseDisk,
     )
 }
 

@@ -22,7 +22,7 @@ from banger.start.console import last_words, mark_start
 from banger.start.console_times import forget_sizes, note_size
 from banger.start.context import StartContext, UndoContext
 from banger.start.lend import lend_files
-from banger.start.root_disk import make_root_disk, remove_root_disk, root_drive
+from banger.start.root_disk import make_root_disk, release_root_disk, remove_root_disk, root_drive
 from banger.start.step import StartStep
 
 #: Seconds to the agent's first word. A stock kernel under software emulation needs about 1.5 on an idle machine.
@@ -116,7 +116,7 @@ def _not_loaded(what: str, name: str, vm: str) -> PluginError:
 
 
 def _launch_spec(ctx: StartContext, probe: VmmProbe) -> LaunchSpec:
-    drives = [root_drive(ctx.paths.directory)]
+    drives = [root_drive(ctx)]
     if ctx.kernel.modules_uuid is not None:
         drives.append(Drive("modules", ctx.paths.modules, readonly=True))
     for capability, options in ctx.capabilities:
@@ -263,7 +263,12 @@ def _fresh() -> dict[str, Any]:
 SPINE = (
     StartStep("check-host", check_host, before=("preflight",)),
     StartStep(
-        "root-disk", make_root_disk, after=("preflight",), before=("disks-ready",), remove=remove_root_disk
+        "root-disk",
+        make_root_disk,
+        after=("preflight",),
+        before=("disks-ready",),
+        undo=release_root_disk,
+        remove=remove_root_disk,
     ),
     StartStep(
         "network", prepare_network, after=("disks-ready",), before=("net-ready",), undo=release_network

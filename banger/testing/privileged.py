@@ -16,6 +16,7 @@ from banger.helper.requests import (
     DropNames,
     EnsureBridge,
     GuardTap,
+    ReleaseDisk,
     RemoveBridge,
     RemoveTap,
     Request,
@@ -23,6 +24,7 @@ from banger.helper.requests import (
     ShowBridge,
     ShowNat,
     ShowStatus,
+    SnapshotDisk,
     TapRequest,
 )
 
@@ -49,6 +51,7 @@ class FakePrivileged:
         self.requests: list[Request] = []
         self.bridges: dict[str, FakeBridge] = {}
         self.names: dict[str, int] = {}
+        self.disks: dict[str, str] = {}
         self.blockers: list[dict[str, str]] = []
         self._how = how
 
@@ -130,6 +133,14 @@ class FakePrivileged:
             if request.tap in bridge.taps:
                 return bridge.taps
         return {}
+
+    def _disk_snapshot(self, request: SnapshotDisk) -> dict[str, Any]:
+        made = request.vm not in self.disks
+        self.disks[request.vm] = f"/dev/mapper/banger-{request.vm}"
+        return {"device": self.disks[request.vm], "made": made}
+
+    def _disk_release(self, request: ReleaseDisk) -> dict[str, Any]:
+        return {"removed": self.disks.pop(request.vm, None) is not None}
 
     def _nat_allow(self, request: AllowNat) -> dict[str, Any]:
         bridge = self._resolve(request)

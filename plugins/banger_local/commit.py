@@ -52,6 +52,11 @@ def commit(op: OperationContext, vm: Vm, name: str) -> Image:
 def copy_disks(op: OperationContext, vm: Vm, pull: PullContext) -> tuple[Path, Path | None]:
     """Copy a VM's disks into staging as they are at one moment; the root disk's copy, and the work disk's, if any."""
     with op.quiet_disks(vm) as directory:
+        if (directory / "root.changes").is_file():
+            raise ConflictError(
+                f"the root disk of '{vm.name}' is a snapshot of the device-mapper's, which cannot be committed",
+                hint="a VM that is to become an image: --vmm qemu",
+            )
         root = next((name for name in ROOTS if (directory / name).is_file()), None)
         if root is None:
             raise ConflictError(

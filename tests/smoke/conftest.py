@@ -48,15 +48,15 @@ def smoke() -> Iterator[Host]:
 @pytest.fixture
 def host(smoke: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
     """The host; after each scenario it has nothing that it had not before."""
-    if "vm" in request.fixturenames:
-        request.getfixturevalue("vm")
+    if "one" in request.fixturenames:
+        request.getfixturevalue("one")
     before = smoke.traces(capacity=False)
     yield smoke
     assert smoke.traces(capacity=False) == before
 
 
 @pytest.fixture
-def vm(smoke: Host, installed: None) -> str:
+def one(smoke: Host, installed: None) -> str:
     """A VM of alice's that runs; the next scenario gets it too, if it still does."""
     smoke.have_vm("one")
     return "one"

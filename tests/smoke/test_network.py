@@ -24,8 +24,8 @@ with socket.create_server(("192.0.2.2", 8000)) as server:
 _ASK = "curl --silent --retry 20 --retry-delay 1 --retry-connrefused --max-time 120 http://192.0.2.2:8000/"
 
 
-def shown(host: Host, vm: str = "one") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(host.ok(f"banger vm show {vm} --json"))
+def shown(host: Host, name: str = "one") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(host.ok(f"banger vm show {name} --json"))
     return found
 
 
@@ -35,7 +35,7 @@ def bridge(host: Host) -> dict[str, Any]:
 
 
 @pytest.fixture
-def internet(smoke: Host, vm: str) -> Iterator[None]:
+def internet(smoke: Host, one: str) -> Iterator[None]:
     """A second namespace of the host's, beyond a link of its own."""
     smoke.ok("cat > /opt/internet.py <<'END'\n" + _INTERNET + "END", user="root")
     smoke.ok(
@@ -52,7 +52,7 @@ def internet(smoke: Host, vm: str) -> Iterator[None]:
     )
 
 
-def test_bridge_and_pool(host: Host, vm: str) -> None:
+def test_bridge_and_pool(host: Host, one: str) -> None:
     """A VM has an address and a tap of its own on the bridge, and taps wait for the next ones."""
     address = shown(host)["address"]
     host.ok(f"ping -c 1 -W 20 {address}", user="root")
@@ -70,7 +70,7 @@ def test_bridge_and_pool(host: Host, vm: str) -> None:
     assert [tap["vm"] for tap in bridge(host)["taps"]] == ["one"]
 
 
-def test_names(host: Host, vm: str) -> None:
+def test_names(host: Host, one: str) -> None:
     """The host finds a VM by name, by the bridge's link alone; VMs find each other; and both forget it."""
     address = shown(host)["address"]
     link = host.ok("resolvectl status br-banger")
@@ -87,7 +87,7 @@ def test_names(host: Host, vm: str) -> None:
     assert (checks["bridge"], checks["nat"]) == ("PASS", "PASS")
 
 
-def test_nat(host: Host, vm: str, internet: None) -> None:
+def test_nat(host: Host, one: str, internet: None) -> None:
     """What a VM sends to a second namespace comes from the host; nobody there comes in."""
     assert host.ok(f"banger vm exec one -- {_ASK}") == "192.0.2.1"
     address = shown(host)["address"]
@@ -95,7 +95,7 @@ def test_nat(host: Host, vm: str, internet: None) -> None:
     assert host(f"ip netns exec internet ping -c 1 -W 3 {address}", user="root").status == 1
 
 
-def test_set(host: Host, vm: str) -> None:
+def test_set(host: Host, one: str) -> None:
     """What is set counts from the next start; without nat there is no way out, and the host does not forward."""
     host.ok("banger vm set one --memory 320M --without nat && banger vm stop one")
     host.have_vm("one")
@@ -108,7 +108,7 @@ def test_set(host: Host, vm: str) -> None:
     assert bridge(host)["leads_out"] == [shown(host)["address"]]
 
 
-def test_ports(host: Host, vm: str) -> None:
+def test_ports(host: Host, one: str) -> None:
     """What a guest listens on is at its own address, and shown."""
     host.ok(
         "banger vm exec one -- systemd-run --quiet --unit web "
@@ -123,7 +123,7 @@ def test_ports(host: Host, vm: str) -> None:
     host.ok("banger vm exec one -- systemctl stop web")
 
 
-def test_ssh_by_name(host: Host, vm: str) -> None:
+def test_ssh_by_name(host: Host, one: str) -> None:
     """Every ssh program of the owner's reaches a VM by name."""
     host.ok("banger ssh-config --install")
     done = host("ssh one.vm 'hostname; exit 3'")
@@ -131,7 +131,7 @@ def test_ssh_by_name(host: Host, vm: str) -> None:
     host.ok("banger ssh-config --uninstall && ! grep --quiet banger ~/.ssh/config 2> /dev/null")
 
 
-def test_workspace(host: Host, vm: str) -> None:
+def test_workspace(host: Host, one: str) -> None:
     """A repository goes into a VM, and what was committed there comes out."""
     host.ok(
         "git init -q -b main ~/project && cd ~/project && git config user.name A && git config user.email a@example.org"
@@ -144,7 +144,7 @@ def test_workspace(host: Host, vm: str) -> None:
     host.ok("rm -r ~/project")
 
 
-def test_host_reboot(host: Host, vm: str) -> None:
+def test_host_reboot(host: Host, one: str) -> None:
     """After the host booted again its VMs are stopped, nothing of them is left, and they start."""
     host.ok("banger vm exec one -- sh -c 'echo kept > /root/kept; sync'")
     host.reboot()

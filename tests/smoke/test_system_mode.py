@@ -67,7 +67,7 @@ def test_invalid_names(host: Host) -> None:
     assert host.ok("banger vm list --quiet") == before
 
 
-def test_lifecycle(host: Host, vm: str) -> None:
+def test_lifecycle(host: Host, one: str) -> None:
     """Stop keeps the disk, start finds it, restart boots anew."""
     host.ok("banger vm exec one -- sh -c 'echo kept > /root/kept; sync'")
     first = host.ok("banger vm exec one -- cat /proc/sys/kernel/random/boot_id")
@@ -78,7 +78,7 @@ def test_lifecycle(host: Host, vm: str) -> None:
     assert host.ok("banger vm exec one -- cat /proc/sys/kernel/random/boot_id") != first
 
 
-def test_kill(host: Host, vm: str) -> None:
+def test_kill(host: Host, one: str) -> None:
     """A VM that is killed is stopped, not in error, and can be pruned."""
     host.ok("banger vm kill one")
     assert json.loads(host.ok("banger vm show one --json"))["state"] == "stopped"
@@ -88,7 +88,7 @@ def test_kill(host: Host, vm: str) -> None:
     host.ok("banger vm wait one --for stopped")
 
 
-def test_prune(host: Host, vm: str) -> None:
+def test_prune(host: Host, one: str) -> None:
     """What is stopped goes, at once and whole."""
     before = host.ok("banger vm list --quiet")
     host.have_vm("two")
@@ -96,7 +96,7 @@ def test_prune(host: Host, vm: str) -> None:
     assert host.ok("banger vm list --quiet") == before
 
 
-def test_daemon_restart_with_a_vm_alive(host: Host, vm: str) -> None:
+def test_daemon_restart_with_a_vm_alive(host: Host, one: str) -> None:
     """Whether it is told to or killed, the daemon comes back and has its VMs."""
     before = qemu(host)
     host.ok(f"{_SYSTEM} restart")
@@ -108,7 +108,7 @@ def test_daemon_restart_with_a_vm_alive(host: Host, vm: str) -> None:
     assert qemu(host) == before
 
 
-def test_helper_restart_with_a_vm_alive(host: Host, vm: str) -> None:
+def test_helper_restart_with_a_vm_alive(host: Host, one: str) -> None:
     """The helper's end is nothing to a VM."""
     before = qemu(host)
     host.ok("systemctl restart bangerd-root", user="root")
@@ -116,7 +116,7 @@ def test_helper_restart_with_a_vm_alive(host: Host, vm: str) -> None:
     assert qemu(host) == before
 
 
-def test_update_with_a_vm_alive(host: Host, vm: str) -> None:
+def test_update_with_a_vm_alive(host: Host, one: str) -> None:
     """Installing again replaces what runs, and no VM notices."""
     before = qemu(host)
     host.ok(f"{_SYSTEM} install --owner alice")

@@ -57,7 +57,8 @@ class VmDetail(BaseModel):
     unhealthy: str | None = None
     accelerator: str | None = None
     machine: str | None = None
-    #: How its root disk is kept apart from the image: ``qcow2``, or ``raw``, a copy. None before its first start.
+    #: How its root disk is kept apart from the image: ``qcow2``, ``snapshot`` or ``raw``, a copy. None before the
+    #: first start.
     root_disk: str | None = None
     #: Steps that hold something, in order, with the plugin each belongs to.
     holds: tuple[str, ...] = ()

@@ -28,6 +28,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "nat.show": BRIDGE,
     "names.route": {**BRIDGE, "port": 42069},
     "names.drop": BRIDGE,
+    "disk.snapshot": {"vm": "01" * 16, "origin": "/a/b", "changes": "/a/c", "size_mib": 8192},
+    "disk.release": {"vm": "01" * 16},
 }
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 JSON = PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(st.text(max_size=8), PLAIN, max_size=3)
@@ -53,6 +55,13 @@ def test_every_operation_has_its_handler_and_a_good_request() -> None:
         ("bridge.show", "bridge", "../br-banger"),
         ("bridge.show", "bridge", 5),
         ("bridge.show", "mark", "xyz"),
+        ("disk.release", "vm", "01" * 15),
+        ("disk.release", "vm", "../" + "0" * 29),
+        ("disk.snapshot", "origin", "b"),
+        ("disk.snapshot", "changes", "/a/../c"),
+        ("disk.snapshot", "size_mib", 0),
+        ("disk.snapshot", "size_mib", (16 << 20) + 1),
+        ("disk.snapshot", "size_mib", True),
         ("bridge.ensure", "address", "172.16.176.0"),
         ("bridge.ensure", "address", "172.16.191.255"),
         ("bridge.ensure", "address", "127.0.0.1"),

@@ -13,9 +13,12 @@ from banger.errors import HostError, PluginError
 from banger.model.capability import Capability, GuestConfig, GuestMount
 from banger.model.check import Check, CheckResult, CheckStatus
 from banger.model.network import GuestInterface, NetworkMode, QemuUser
+from banger.start import root_disk
 from banger.start.root_disk import root_drive
 from banger.start.spine import SPINE, check_host, guest_config, identify_guest
 from banger.start.step import StartStep
+from banger.testing.fakes import FakeCommands
+from banger.testing.privileged import FakePrivileged
 from banger.testing.pytest_plugin import FakeHost, PlanFor
 from banger.testing.start import FakeStart, FakeStepContext
 from banger.testing.step_contract import MakeStart, StartStepContract
@@ -71,11 +74,70 @@ class TestRawRootDisk(TestRootDisk):
 
     formats = ("raw",)
 
+    @pytest.fixture(autouse=True)
+    def unmapped(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(root_disk, "_MAPPER", tmp_path)
+
+
+class TestMappedRootDisk(TestRootDisk):
+    """Where the device-mapper can be asked."""
+
+    formats = ("raw",)
+
+    @pytest.fixture(autouse=True)
+    def mapped(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(root_disk, "_MAPPER", tmp_path)
+        monkeypatch.setattr(FakeCommands, "find", lambda *_: "/sbin/dmsetup")
+        (tmp_path / "control").touch()
+
+    def run_resources(self, start: FakeStart) -> list[str]:
+        fake = start.privileged
+        assert isinstance(fake, FakePrivileged)
+        return list(fake.disks)
+
+
+def test_a_snapshots_device_is_the_vms_by_name_and_made_at_each_start(
+    tmp_path: Path, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_disk, "_MAPPER", tmp_path)
+    monkeypatch.setattr(FakeCommands, "find", lambda *_: "/sbin/dmsetup")
+    (tmp_path / "control").touch()
+    start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks, vmm=reads("raw"))
+    fake = start.privileged
+    assert isinstance(fake, FakePrivileged)
+    start.paths.rootfs.write_bytes(bytes(8192))
+    start.run(STEPS["root-disk"])
+    assert start.section(STEPS["root-disk"])["format"] == "snapshot"
+    drive = root_drive(context(start, "boot"))
+    assert (drive.path, drive.format) == (tmp_path / f"banger-{start.vm.id}", "raw")
+    start.undo(STEPS["root-disk"])
+    assert fake.disks == {} and (start.paths.directory / "root.changes").exists()
+    start.run(STEPS["root-disk"])
+    assert list(fake.disks) == [start.vm.id]
+    remove = STEPS["root-disk"].remove
+    assert remove is not None
+    remove(start.undo_context({}))  # handles lost
+    assert fake.disks == {} and not list(start.paths.directory.glob("root.*"))
+
+
+def test_a_helpers_device_would_be_roots_so_there_the_disk_is_a_copy(
+    tmp_path: Path, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_disk, "_MAPPER", tmp_path)
+    monkeypatch.setattr(FakeCommands, "find", lambda *_: "/sbin/dmsetup")
+    (tmp_path / "control").touch()
+    host = {"commands": fake_host.commands, "disks": fake_host.disks}
+    start = FakeStart(tmp_path, **host, vmm=reads("raw"), privileged=FakePrivileged("helper"))
+    start.paths.rootfs.write_bytes(bytes(8192))
+    start.run(STEPS["root-disk"])
+    assert start.section(STEPS["root-disk"])["format"] == "raw"
+
 
 def test_a_raw_root_disk_is_a_copy_as_large_as_the_guest_is_to_see_it(
-    tmp_path: Path, fake_host: FakeHost
+    tmp_path: Path, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = FakeStart(tmp_path, commands=fake_host.commands, disks=fake_host.disks, vmm=reads("raw"))
+    monkeypatch.setattr(root_disk, "_MAPPER", tmp_path)
     start.paths.rootfs.write_bytes(b"the image" + bytes(8192))
     start.run(STEPS["root-disk"])
     copy = start.paths.directory / "root.raw"
@@ -85,7 +147,7 @@ def test_a_raw_root_disk_is_a_copy_as_large_as_the_guest_is_to_see_it(
     start.vmm = reads("raw", "qcow2")
     start.run(STEPS["root-disk"])
     assert copy.read_bytes() == b"what the guest wrote"
-    assert root_drive(start.paths.directory).format == "raw"
+    assert root_drive(context(start, "boot")).path == copy
 
 
 def test_a_root_disk_that_another_vmm_made_is_refused_where_it_cannot_be_read(

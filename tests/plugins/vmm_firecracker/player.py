@@ -68,7 +68,8 @@ def judge(method: str, target: str, body: dict[str, Any]) -> str | None:
 def answer(method: str, target: str, text: bytes) -> tuple[int, object]:
     """Return the status and the body of one answer."""
     if method == "GET":
-        return 200, {"id": "x", "state": Machine.state, "vmm_version": "1.15.1", "app_name": "Firecracker"}
+        version = os.environ.get("PLAYER_VERSION", "1.15.1")
+        return 200, {"id": "x", "state": Machine.state, "vmm_version": version, "app_name": "Firecracker"}
     body = json.loads(text or b"{}")
     reason = judge(method, target, body)
     if reason is not None:

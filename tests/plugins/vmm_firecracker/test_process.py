@@ -113,6 +113,14 @@ def test_it_is_told_its_machine_and_runs(start: FakeStart) -> None:
     assert process.find(section, start.vm.id) == section["pid"]
 
 
+def test_a_version_whose_guests_are_deaf_after_a_pause_is_not_paused(start: FakeStart, player: Path) -> None:
+    player.write_text(player.read_text().replace('"PLAYER_VERSION", "1.15.1"', '"", "1.16.1"'))
+    start.run(STEP)
+    with pytest.raises(VmmError, match=r"1\.16\.1 takes no new connections"):
+        run_state.pause(start.paths.sockets)
+    assert run_state.status(start.paths.sockets).runs
+
+
 def test_the_console_of_former_starts_stays(start: FakeStart) -> None:
     start.paths.console.write_text("before\n")
     start.run(STEP)
