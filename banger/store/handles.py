@@ -103,6 +103,9 @@ class Handles:
         content = {"version": _VERSION, "sections": [asdict(section) for section in self.sections]}
         temporary = self._path.with_suffix(".tmp")
         try:
+            self._path.parent.mkdir(
+                mode=0o700, exist_ok=True
+            )  # somebody removed it: what is left is still ours to end
             with open(temporary, "w", encoding="utf-8", opener=_private) as file:
                 json.dump(content, file, indent=1, sort_keys=True)
                 file.flush()

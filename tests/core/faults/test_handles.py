@@ -76,6 +76,18 @@ def test_a_lost_or_torn_file_costs_nothing(matrix: Matrix, vm: dict[str, Any], d
     matrix.call("vm.stop", {"vm": vm["id"]})
 
 
+@pytest.mark.parametrize("operation", ["vm.stop", "vm.delete"])
+def test_a_vm_whose_directory_is_gone_is_taken_down(
+    matrix: Matrix, vm: dict[str, Any], operation: str
+) -> None:
+    pid = matrix.call("vm.show", {"vm": vm["id"]})["pid"]
+    matrix.kill()
+    shutil.rmtree(matrix.paths.vms / vm["id"])
+    matrix.start()
+    matrix.call(operation, {"vm": vm["id"]})
+    assert process_start_time(pid) is None
+
+
 def test_a_file_of_a_newer_banger_is_refused_and_its_vm_left_alone(
     matrix: Matrix, vm: dict[str, Any]
 ) -> None:

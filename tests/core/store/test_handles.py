@@ -159,8 +159,15 @@ def test_no_file_and_no_mirror_means_that_nothing_is_held(path: Path) -> None:
     assert open_handles(path).sections == []
 
 
-def test_directory_that_is_gone_is_one_clear_error(path: Path) -> None:
-    handles = open_handles(path.parent / "gone" / "handles.json")
+def test_a_directory_that_is_gone_is_made_again(path: Path) -> None:
+    gone = path.parent / "gone"
+    open_handles(gone / "handles.json").enter("a", "p", "r", keep=False)
+    assert [section.step for section in open_handles(gone / "handles.json").sections] == ["a"]
+    assert gone.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_that_cannot_be_is_one_clear_error(path: Path) -> None:
+    handles = open_handles(path.parent / "gone" / "deeper" / "handles.json")
     with pytest.raises(StoreError, match="cannot be written"):
         handles.enter("a", "p", "r", keep=False)
 
