@@ -65,10 +65,12 @@ if TYPE_CHECKING:
     from banger.helper.requests import ClaimTap as ClaimTap
     from banger.helper.requests import CreateTap as CreateTap
     from banger.helper.requests import DenyNat as DenyNat
+    from banger.helper.requests import DropNames as DropNames
     from banger.helper.requests import EnsureBridge as EnsureBridge
     from banger.helper.requests import GuardTap as GuardTap
     from banger.helper.requests import RemoveBridge as RemoveBridge
     from banger.helper.requests import RemoveTap as RemoveTap
+    from banger.helper.requests import RouteNames as RouteNames
     from banger.helper.requests import ShowBridge as ShowBridge
     from banger.helper.requests import ShowNat as ShowNat
     from banger.helper.requests import ShowStatus as ShowStatus
@@ -178,8 +180,8 @@ _HOMES = {
     "banger.transfer.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",
     "banger.guest.wire": "clean_text",
     "banger.helper.requests": (
-        "AllowNat ClaimTap CreateTap DenyNat EnsureBridge GuardTap RemoveBridge RemoveTap ShowBridge ShowNat "
-        "ShowStatus"
+        "AllowNat ClaimTap CreateTap DenyNat DropNames EnsureBridge GuardTap RemoveBridge RemoveTap "
+        "RouteNames ShowBridge ShowNat ShowStatus"
     ),
     "banger.host.kernel_file": "extract_vmlinux inspect_kernel",
     "banger.host.kvm": "probe_kvm processor_flags",

@@ -48,9 +48,10 @@ class Scenario:
 
 
 def scenarios() -> list[Scenario]:
-    """Return every scenario, in the order they are run."""
+    """Return every scenario, in the order they are run: what installs system mode comes last, and installs it once."""
     found = []
-    for file in sorted((ROOT / "tests/smoke").glob("test_*.py"), reverse=True):
+    files = sorted((ROOT / "tests/smoke").glob("test_*.py"), reverse=True)
+    for file in sorted(files, key=lambda file: '"installed"' in file.read_text()):
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 found.append(Scenario(file, node.name, (ast.get_docstring(node) or "").partition("\n")[0]))

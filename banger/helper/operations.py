@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from banger import __version__
-from banger.helper import bridge, disk, nat, requests
+from banger.helper import bridge, disk, nat, requests, resolver
 
 #: Gets the request and the owner's uid; returns JSON.
 Handler = Callable[[Any, int], dict[str, Any]]
@@ -34,6 +34,8 @@ HANDLERS: dict[type[requests.Request], Handler] = {
     requests.AllowNat: _for_anyone(nat.allow),
     requests.DenyNat: _for_anyone(nat.deny),
     requests.ShowNat: _for_anyone(nat.show),
+    requests.RouteNames: _for_anyone(resolver.route),
+    requests.DropNames: _for_anyone(resolver.drop),
     requests.SnapshotDisk: disk.snapshot,
     requests.ReleaseDisk: _for_anyone(disk.release),
 }

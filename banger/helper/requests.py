@@ -177,6 +177,31 @@ class ShowNat(BridgeRequest):
 
 
 @dataclass(frozen=True, slots=True)
+class RouteNames(BridgeRequest):
+    """Lead guests' questions for names (port 53 of the bridge's address) to the daemon, and the host's for ``vm.``.
+
+    The host's by systemd-resolved, where that runs: for this zone and no other.
+
+    :param port: where the daemon answers, on the bridge's address and on 127.0.0.1; 1024 to 65535.
+    """
+
+    operation = "names.route"
+    port: int
+
+    def __post_init__(self) -> None:
+        BridgeRequest.__post_init__(self)
+        if not 1024 <= self.port <= 65535:
+            raise UsageError(f"{self.port} is no port of the daemon's", hint="1024 to 65535")
+
+
+@dataclass(frozen=True, slots=True)
+class DropNames(BridgeRequest):
+    """Undo ``names.route``; where there was none it is no error."""
+
+    operation = "names.drop"
+
+
+@dataclass(frozen=True, slots=True)
 class DiskRequest(Request):
     """What is asked of one VM's root disk.
 
@@ -233,6 +258,8 @@ REQUESTS: dict[str, type[Request]] = {
         AllowNat,
         DenyNat,
         ShowNat,
+        RouteNames,
+        DropNames,
         SnapshotDisk,
         ReleaseDisk,
     )

@@ -32,6 +32,11 @@ def name_of(bridge: str) -> str:
     return bridge.removeprefix("br-").replace("-", "_")
 
 
+def names_of(bridge: str) -> str:
+    """Return the name of the table that leads guests' questions for names to the daemon."""
+    return f"{name_of(bridge)}_names"
+
+
 def base(bridge: str) -> str:
     """Return the commands that make a bridge's table, or set its rules right; who has a way out stays.
 
@@ -99,10 +104,10 @@ def ensure(bridge: str) -> None:
 
 
 def remove(bridge: str) -> None:
-    """Remove a bridge's table, if there is one."""
-    table = name_of(bridge)
-    for family in ("ip", "bridge"):
-        run_nft(f"add table {family} {table}\ndelete table {family} {table}\n")
+    """Remove a bridge's tables, where they are there."""
+    name = name_of(bridge)
+    for table in (f"ip {name}", f"bridge {name}", f"ip {names_of(bridge)}"):
+        run_nft(f"add table {table}\ndelete table {table}\n")
 
 
 def read(bridge: str) -> Table | None:

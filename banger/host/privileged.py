@@ -17,7 +17,7 @@ from banger.host.caller import current_op
 #: Where an installed helper listens.
 HELPER_SOCKET = Path("/run/bangerd-root/helper.sock")
 #: Seconds for an answer: an operation is milliseconds, but others may be before it.
-_ANSWER_SECONDS = 30.0
+_ANSWER_SECONDS = 60.0
 #: Seconds that a helper gets which is installed and does not answer: it is being started again.
 _RESTART_SECONDS = 10.0
 

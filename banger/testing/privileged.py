@@ -13,12 +13,14 @@ from banger.helper.requests import (
     ClaimTap,
     CreateTap,
     DenyNat,
+    DropNames,
     EnsureBridge,
     GuardTap,
     ReleaseDisk,
     RemoveBridge,
     RemoveTap,
     Request,
+    RouteNames,
     ShowBridge,
     ShowNat,
     ShowStatus,
@@ -41,12 +43,14 @@ class FakePrivileged:
     """:class:`~banger.host.privileged.Privileged` that changes nothing and remembers what it was asked.
 
     :ivar bridges: what there is, by name. :ivar blockers: firewalls of others, as ``nat.show`` names them.
+    :ivar names: bridges whose guests find others by name, each with the daemon's port.
     """
 
     def __init__(self, how: str | None = "process") -> None:
         """:param how: what ``find`` returns."""
         self.requests: list[Request] = []
         self.bridges: dict[str, FakeBridge] = {}
+        self.names: dict[str, int] = {}
         self.disks: dict[str, str] = {}
         self.blockers: list[dict[str, str]] = []
         self._how = how
@@ -87,6 +91,7 @@ class FakePrivileged:
         bridge = self._find(request)
         if bridge is not None and (vms := [tap for tap in bridge.taps if not _is_pooled(tap)]):
             raise ConflictError(f"{request.bridge} still has {', '.join(vms)}", hint="stop the VMs first")
+        self.names.pop(request.bridge, None)
         return {"removed": self.bridges.pop(request.bridge, None) is not None}
 
     def _bridge_show(self, request: ShowBridge) -> dict[str, Any]:
@@ -159,6 +164,15 @@ class FakePrivileged:
         bridge = self.bridges.get(request.bridge)
         guests = sorted(bridge.guests) if bridge is not None else []
         return {"guests": guests, "forwarding": True, "blockers": list(self.blockers)}
+
+    def _names_route(self, request: RouteNames) -> dict[str, Any]:
+        self._resolve(request)
+        self.names[request.bridge] = request.port
+        return {"resolver": True}
+
+    def _names_drop(self, request: DropNames) -> dict[str, Any]:
+        self._find(request)
+        return {"resolver": self.names.pop(request.bridge, None) is not None}
 
 
 def _is_pooled(tap: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from banger.api import Check, Command, Operation, Service, hookimpl
+from banger.api import Capability, Check, Command, Operation, Service, StartStep, hookimpl
 
 
 @hookimpl
@@ -17,6 +17,23 @@ def banger_register_services() -> list[Service]:
     from banger_dns.server import serve
 
     return [Service("dns", "answers NAME.vm with the address of a running VM", serve)]
+
+
+@hookimpl
+def banger_register_capabilities() -> list[Capability]:
+    """Declare ``names``: a VM on a bridge asks there."""
+    from banger_dns.guests import forget_names, tell_names
+
+    step = StartStep("names", tell_names, after=("net-ready",), before=("boot",), undo=forget_names)
+    return [
+        Capability(
+            "names",
+            "finds other VMs on the bridge by name",
+            default=True,
+            steps=(step,),
+            attachments=frozenset({"tap"}),
+        )
+    ]
 
 
 @hookimpl

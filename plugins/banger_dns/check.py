@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from banger.api import CheckResult, CheckStatus, Commands, HostError
+from banger.api import CheckResult, CheckStatus, Commands, HostError, HostPrivileged
+from banger_dns.guests import HUB
 from banger_dns.route import Route, find_route
 from banger_dns.server import ADDRESS, Serving, wait_serving
 
@@ -14,6 +15,8 @@ INSTALL = 'sudo "$(command -v banger)" dns install'
 _SECONDS = 3.0
 #: Seconds that the name server of a daemon which has only just started gets to come up.
 _START_SECONDS = 1.0
+#: There while systemd-resolved runs.
+_RESOLVED = Path("/run/systemd/resolve")
 _RESOLV, _NSSWITCH = Path("/etc/resolv.conf"), Path("/etc/nsswitch.conf")
 
 
@@ -29,6 +32,9 @@ def check_names(commands: Commands) -> CheckResult:
     where = f"{ADDRESS}:{serving.port}"
     if resolves(serving, commands):
         return CheckResult(CheckStatus.PASS, f"NAME.vm resolves to running VMs (asked at {where})")
+    if route is None and not HUB.places and _is_led_by_bridges():
+        detail = "no VM is on the bridge; while one is, the bridge's link leads programs to NAME.vm"
+        return CheckResult(CheckStatus.PASS, detail)
     if route is None:
         detail = f"programs do not find NAME.vm: only {where} knows it"
         return CheckResult(CheckStatus.WARN, detail, INSTALL)
@@ -56,6 +62,11 @@ def resolves(serving: Serving, commands: Commands) -> bool:
     except HostError:
         return False
     return found.stdout.split()[:1] == [ADDRESS.encode()]
+
+
+def _is_led_by_bridges() -> bool:
+    """Tell whether VMs come on a bridge here, whose link systemd-resolved is told of."""
+    return HostPrivileged().find() == "helper" and _RESOLVED.is_dir() and has_local_resolver()
 
 
 def has_local_resolver(resolv: Path = _RESOLV, nsswitch: Path = _NSSWITCH) -> bool:

@@ -17,9 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 
-from banger.api import BangerError, NetworkError, RunningVm, ServiceContext
+from banger.api import BangerError, NetworkError, RunningVm, ServiceContext, VmState
 from banger_dns.answer import QUESTION_LIMIT, answer
 from banger_dns.budget import Budget
+from banger_dns.guests import HUB, Place, drop_all, read_places, sync_all
 from banger_dns.note import Note, find_note, write_note
 from banger_dns.route import find_route
 
@@ -30,6 +31,8 @@ _TRIES = 64
 RATE, BURST = 500.0, 200
 #: TCP: connections at a time, questions each, seconds for a question to come or an answer to go.
 CONNECTIONS, QUESTIONS, IDLE_SECONDS = 32, 100, 5.0
+#: From linux/in.h.
+_IP_FREEBIND = 15
 #: Seconds that the table of VMs is good for: a flood of questions must not become one of reads.
 _FRESH_SECONDS = 0.02
 
@@ -75,15 +78,38 @@ async def serve(context: ServiceContext) -> None:
         context.report(f"{ADDRESS}:{port}")
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(server.serve_udp(udp))
-                group.create_task(server.serve_tcp(tcp))
+                group.create_task(server.serve(udp, tcp))
+                group.create_task(_serve_guests(context, port, group))
         finally:
             _serving.clear()
 
 
-def addresses_of(vms: Iterable[RunningVm]) -> dict[str, str]:
-    """Return the names that are answered, each with its address."""
-    return {vm.name.lower(): vm.address for vm in vms if vm.address is not None}
+async def _serve_guests(context: ServiceContext, port: int, group: asyncio.TaskGroup) -> None:
+    """Answer guests on bridges too: those that run already, and those that start later; until cancelled."""
+
+    async def listen(place: Place) -> None:
+        udp, tcp, _ = open_sockets([port], place.address)
+        server = NameServer(context, "", to_guests=True)
+        group.create_task(server.serve(udp, tcp))
+
+    HUB.begin(port, listen)
+    try:
+        running = [context.directory_of(vm) for vm in context.records() if vm.state is VmState.RUNNING]
+        await asyncio.to_thread(sync_all, read_places(running), context.privileged)
+        await asyncio.Event().wait()
+    finally:
+        places = set(HUB.places)
+        HUB.end()
+        await asyncio.to_thread(drop_all, places, context.privileged)
+
+
+def addresses_of(vms: Iterable[RunningVm], *, to_guests: bool = False) -> dict[str, str]:
+    """Return the names that are answered, each with its address; a loopback address is nothing to guests."""
+    return {
+        vm.name.lower(): vm.address
+        for vm in vms
+        if vm.address is not None and not (to_guests and vm.address.startswith("127."))
+    }
 
 
 def _told() -> int | None:
@@ -105,42 +131,57 @@ def _candidates(wanted: int, note: Note | None, told: int | None) -> list[int]:
     return [note.port, *ports] if note is not None and same else list(ports)
 
 
-def open_sockets(ports: Iterable[int]) -> tuple[socket.socket, socket.socket, int]:
-    """Return a bound UDP and a listening TCP socket and their port, the first that is free for both."""
+def open_sockets(ports: Iterable[int], address: str = ADDRESS) -> tuple[socket.socket, socket.socket, int]:
+    """Return a bound UDP and a listening TCP socket and their port, the first that is free for both.
+
+    :param address: need not be the host's yet.
+    """
     tried = list(ports)
     for port in tried:
         with contextlib.ExitStack() as undo:
             udp = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
             tcp = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            for sock in (udp, tcp):
+                sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             try:
-                tcp.bind((ADDRESS, port))
+                tcp.bind((address, port))
                 tcp.listen(CONNECTIONS)
-                udp.bind((ADDRESS, port))
+                udp.bind((address, port))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     continue
                 raise NetworkError(
-                    f"{ADDRESS}:{port} cannot be bound: {error.strerror}",
+                    f"{address}:{port} cannot be bound: {error.strerror}",
                     hint="set another: [plugins.dns] port",
                 ) from error
             undo.pop_all()
             return udp, tcp, port
     raise NetworkError(
-        f"the ports {tried[0]} to {tried[-1]} of {ADDRESS} are taken", hint="set another: [plugins.dns] port"
+        f"the ports {tried[0]} to {tried[-1]} of {address} are taken", hint="set another: [plugins.dns] port"
     )
 
 
 class NameServer:
-    """Answers questions from sockets, whoever asks, within bounds."""
+    """Answers questions from sockets, whoever asks, within bounds.
 
-    def __init__(self, context: ServiceContext, probe: str) -> None:
-        self._context, self._probe = context, probe
+    :param to_guests: it is guests that ask.
+    """
+
+    def __init__(self, context: ServiceContext, probe: str, *, to_guests: bool = False) -> None:
+        self._context, self._probe, self._to_guests = context, probe, to_guests
         self._budget = Budget(RATE, BURST)
         self._table: dict[str, str] = {}
         self._read_at = float("-inf")
         self._imported = False
         self._connections: set[asyncio.Task[None]] = set()
+
+    async def serve(self, udp: socket.socket, tcp: socket.socket) -> None:
+        """Answer both until cancelled, and close them."""
+        with udp, tcp:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.serve_udp(udp))
+                group.create_task(self.serve_tcp(tcp))
 
     async def serve_udp(self, sock: socket.socket) -> None:
         """Answer datagrams until cancelled."""
@@ -203,7 +244,7 @@ class NameServer:
         now = asyncio.get_running_loop().time()
         if now - self._read_at > _FRESH_SECONDS:
             try:
-                self._table = addresses_of(self._context.vms())
+                self._table = addresses_of(self._context.vms(), to_guests=self._to_guests)
             except (
                 BangerError
             ):  # the store is out of order, which commands say: no answer is better than a wrong one

@@ -8,10 +8,11 @@ from banger.api import BangerError, CheckResult, CheckStatus, Commands, HostPriv
 from banger_nat.blockers import describe_blockers
 from banger_nat.note import find_places
 
-_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+#: Where the kernel says of each link, or of all, whether it forwards.
+_SETTINGS = Path("/proc/sys/net/ipv4")
 
 
-def check_nat(commands: Commands) -> CheckResult:
+def check_nat(commands: Commands, settings: Path = _SETTINGS) -> CheckResult:
     """Whether what VMs on a bridge send gets out."""
     privileged = HostPrivileged()
     if privileged.find() is None:
@@ -29,5 +30,19 @@ def check_nat(commands: Commands) -> CheckResult:
             return CheckResult(
                 CheckStatus.FAIL, "forwarding was turned off", "sudo sysctl -w net.ipv4.ip_forward=1"
             )
+        if nat["guests"] and _is_off(settings / "conf" / bridge / "forwarding"):
+            key = f"net.ipv4.conf.{bridge}.forwarding"
+            return CheckResult(
+                CheckStatus.FAIL,
+                f"forwarding is turned off for {bridge}: by a policy in /etc/sysctl.d, or another program",
+                f"grep -r forwarding /etc/sysctl.d /etc/sysctl.conf; sudo sysctl -w {key}=1",
+            )
     count = sum(len(nat["guests"]) for _, nat in shown)
     return CheckResult(CheckStatus.PASS, f"{count} VMs have a way out by nat")
+
+
+def _is_off(setting: Path) -> bool:
+    try:
+        return setting.read_text().strip() == "0"
+    except OSError:  # the link is in another namespace, or gone
+        return False

@@ -43,7 +43,7 @@ def prepare(ctx: StartContext) -> Tap:
         mac=mac_of(ctx.vm.id),
         address=f"{address}/{place.network.prefixlen}",
         gateway=place.gateway,
-        dns=settings.dns or find_name_servers(),
+        dns=settings.dns or (place.gateway, *find_name_servers()[:2]),
     )
     return Tap(interface, tap, place.bridge, place.mark)
 

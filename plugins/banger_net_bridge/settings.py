@@ -14,7 +14,8 @@ class Settings(BaseModel):
     :param subnet: the VMs' network; its first address is the host's. The host may use none of it elsewhere.
     :param isolate: VMs reach the host, and not each other.
     :param pool: taps that are kept ready for the next VMs.
-    :param dns: name servers that VMs are told; none: the host's own, where those are not on its loopback.
+    :param dns: name servers that VMs are told; none: the host's address on the bridge, which knows other VMs, and two
+        of the host's own, where those are not on its loopback.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

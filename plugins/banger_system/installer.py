@@ -251,13 +251,15 @@ def uninstall(layout: Layout, commands: Commands, *, force: bool, purge: bool) -
 
 
 def _end_vms(layout: Layout) -> None:
-    """Let the daemon end its VMs, so that all they hold is released; what it does not manage is killed later."""
+    """Let the daemon end its VMs and remove their bridge; what it does not manage is killed later, or stays."""
     client = Client(layout.socket)
     with contextlib.suppress(BangerError):
         for vm in client.peek("vm.list", 10.0)["vms"]:
             if vm["state"] in ("running", "paused"):
                 with contextlib.suppress(BangerError):
                     client.peek("vm.kill", 60.0, {"vm": vm["name"]})
+    with contextlib.suppress(BangerError):
+        client.peek("bridge.remove", 60.0)
 
 
 def _remove_runtime(layout: Layout) -> None:

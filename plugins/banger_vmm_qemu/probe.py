@@ -42,6 +42,6 @@ _versions: dict[tuple[str, int], str] = {}
 def _version(commands: Commands, path: str) -> str:
     key = (path, os.stat(path).st_mtime_ns if os.path.exists(path) else 0)
     if key not in _versions:
-        match = _VERSION.search(commands.run([path, "--version"], timeout=10).stdout)
+        match = _VERSION.search(commands.run([path, "--version"], timeout=30).stdout)
         _versions[key] = match.group(1).decode() if match else "unknown"
     return _versions[key]

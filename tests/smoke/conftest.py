@@ -46,14 +46,23 @@ def smoke() -> Iterator[Host]:
 
 
 @pytest.fixture
-def host(smoke: Host) -> Iterator[Host]:
+def host(smoke: Host, request: pytest.FixtureRequest) -> Iterator[Host]:
     """The host; after each scenario it has nothing that it had not before."""
-    before = smoke.traces()
+    if "one" in request.fixturenames:
+        request.getfixturevalue("one")
+    before = smoke.traces(capacity=False)
     yield smoke
-    assert smoke.traces() == before
+    assert smoke.traces(capacity=False) == before
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def one(smoke: Host, installed: None) -> str:
+    """A VM of alice's that runs; the next scenario gets it too, if it still does."""
+    smoke.have_vm("one")
+    return "one"
+
+
+@pytest.fixture(scope="session")
 def installed(smoke: Host) -> Iterator[None]:
     """System mode, for alice, with an image and a kernel; taken away again, and nothing of it stays."""
     before = smoke.traces()
@@ -63,6 +72,10 @@ def installed(smoke: Host) -> Iterator[None]:
     seed += "cp --archive --link --force /opt/seed/images /opt/seed/kernels ."
     smoke.ok(f"systemctl stop bangerd && {seed} && systemctl start bangerd", user="root")
     smoke.ok(ANSWERS)
+    idle = smoke.traces(capacity=False)
     yield
+    smoke.ok("banger vm delete --force --all --yes")
+    assert smoke.traces(capacity=False) == idle
     smoke.ok('sudo "$(command -v banger)" system uninstall --purge --yes')
     assert smoke.traces() == before
+    assert smoke.ok("cat /proc/sys/net/ipv4/ip_forward") == "0"

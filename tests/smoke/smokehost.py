@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.vm.vmring import Home, Result, Ring, _recipe, program
@@ -25,8 +26,15 @@ BOOT, BUILD, CALL = 600.0, 1800.0, 600.0
 PYTHON = "3.11"
 #: Waits until the host's daemon answers its owner.
 ANSWERS = "timeout 300 sh -c 'until banger system status > /dev/null 2>&1; do sleep 1; done'"
+TRIES = 5
+#: What the host is: 4 GiB for several VMs of 256 MiB.
+SIZES = ("--memory", "4G", "--vcpu", "2", "--overlay-size", "16G")
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+_SAME = ("--only-binary", ":all:", "--python-version", PYTHON)
+_CAPACITY = re.compile(r"link (br-banger|bgrp-)|nft table (ip|bridge) banger")
 _TRACES = (Path(__file__).with_name("traces.sh")).read_text()
 _PREPARE = (Path(__file__).with_name("prepare.sh")).read_text()
+_INSTALL = (Path(__file__).with_name("install.sh")).read_text()
 
 
 class Host:
@@ -48,9 +56,33 @@ class Host:
         assert done.status == 0, f"{user}: {script}: status {done.status}\n{done.text}\n{done.err}"
         return done.text
 
-    def traces(self) -> list[str]:
-        """Return links, rules, devices, processes, sockets and files that banger could have left."""
-        return sorted(filter(None, self.ok(_TRACES, user="root").splitlines()))
+    def have_vm(self, name: str) -> None:
+        """Have a VM of alice's that runs; emulated twice it may need several tries on a busy machine."""
+        line = "banger vm exec {0} -- true || banger vm start {0} --wait agent ||"
+        line += " banger vm create --name {0} --wait agent"
+        for _ in range(TRIES):
+            done = self(line.format(name))
+            if done.status == 0:
+                return
+        raise AssertionError(f"'{name}' does not run: {done.err}")
+
+    def traces(self, *, capacity: bool = True) -> list[str]:
+        """Return links, rules, devices, processes, sockets and files that banger could have left.
+
+        :param capacity: also what stays for the next VM on purpose: the bridge with its tables, and taps that wait.
+        """
+        found = filter(None, self.ok(_TRACES, user="root").splitlines())
+        return sorted(line for line in found if capacity or not _CAPACITY.match(line))
+
+    def reboot(self) -> None:
+        """Stop the host as a power button does, and boot it again."""
+        self.home.ok("vm", "stop", NAME, timeout=CALL)
+        started = self.home("vm", "start", NAME, timeout=BOOT)
+        for _ in range(TRIES):
+            if started.status == 0:
+                break
+            started = self.home("vm", "start", NAME, timeout=BOOT)
+        assert started.status == 0, started.err
 
     def save_evidence(self, folder: Path) -> None:
         """Write down how the host is, for whoever looks into a failure."""
@@ -59,7 +91,7 @@ class Host:
             "journal": "journalctl --no-pager --lines 2000",
             "nft": "nft list ruleset",
             "dmsetup": "dmsetup ls --tree; losetup --all",
-            "ip": "ip -d link; ip addr; ip route",
+            "ip": "ip -d link; ip addr; ip route; resolvectl status",
             "processes": "ps axfo pid,ppid,user,args",
             "files": "find /run/banger /run/bangerd-root /var/lib/banger /etc/banger -ls",
             "daemon": "cat /var/lib/banger/bangerd.log",
@@ -72,18 +104,59 @@ class Host:
 
 
 def prepared(ring: Ring) -> Path:
-    """Return a home that has the host's image; built once for these inputs, as a user would."""
-    key = hashlib.sha256(f"{_recipe()} {IMAGE}".encode()).hexdigest()[:10]
-    kept = ring.base / f"smoke-{key}"
+    """Return a home that has the host's image with all but banger itself; built once for these inputs, as a user would.
+
+    A host of Debian's packages is booted, gets users, libraries, and an image and a kernel to start VMs from, and is
+    committed.
+    """
+    needs = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("\n]")[0]
+
+    def make(home: Home) -> None:
+        boot(home, "smoke-base")
+        with tempfile.TemporaryDirectory() as folder:
+            feed(home, _PREPARE, _pack_libraries(Path(folder), ring))
+        home.ok("vm", "stop", NAME, timeout=CALL)
+        home.ok("image", "commit", NAME, "smoke-host", timeout=BUILD)
+        home.ok("vm", "delete", NAME)
+        home.ok("image", "delete", "smoke-base")
+
+    return _kept(ring, "smoke", (_recipe(), PACKAGES, PYTHON, _PREPARE, needs), _base(ring), make)
+
+
+def _base(ring: Ring) -> Path:
+    """Return a home that has an image of Debian's packages."""
+
+    def make(home: Home) -> None:
+        home.ok("image", "pull", "--name", "smoke-base", IMAGE, timeout=BUILD)
+
+    return _kept(ring, "smoke-base", (_recipe(), PACKAGES), ring.pulled, make)
+
+
+def _kept(ring: Ring, name: str, inputs: tuple[str, ...], start: Path, make: Callable[[Home], None]) -> Path:
+    """Return a home that was made once for these inputs; what was cut off leaves nothing that looks whole."""
+    kept = ring.base / f"{name}-{hashlib.sha256(' '.join(inputs).encode()).hexdigest()[:10]}"
     if kept.is_dir():
         return kept
     making = Path(tempfile.mkdtemp(prefix="p", dir=ring.base))
-    home = Home(making / "h", program(), pulled=ring.pulled)
-    home.ok("image", "pull", "--name", "smoke-host", IMAGE, timeout=BUILD)
-    home.close_daemon()
+    home = Home(making / "h", program(), pulled=start)
+    try:
+        make(home)
+    finally:
+        home("vm", "delete", "--force", NAME)
+        home.close_daemon()
     home.base.rename(kept)
     shutil.rmtree(making)
     return kept
+
+
+def boot(home: Home, image: str) -> None:
+    """Boot the host; on a machine that has others to serve the first try may be too slow."""
+    created = home("vm", "create", "--name", NAME, "--image", image, *SIZES, timeout=BOOT)
+    for _ in range(TRIES):
+        if created.status == 0:
+            return
+        created = home("vm", "start", NAME, timeout=BOOT)
+    assert created.status == 0, created.err
 
 
 @contextlib.contextmanager
@@ -91,33 +164,51 @@ def booted(ring: Ring, count: int) -> Iterator[Host]:
     """Have a host that runs, with two users, banger for both of them, and an image and a kernel to start VMs from."""
     home = Home(ring.base / f"{os.getpid() % 100000}.s{count}", program(), pulled=prepared(ring))
     try:
-        sizes = ("--memory", "4G", "--vcpu", "2", "--overlay-size", "16G")
-        home.ok("vm", "create", "--name", NAME, "--image", "smoke-host", *sizes, timeout=BOOT)
+        boot(home, "smoke-host")
         with tempfile.TemporaryDirectory() as folder:
-            archive = Path(folder, "all.tar")
-            _pack(archive, Path(folder), ring)
-            host = Host(home)
-            with open(archive, "rb") as file:
-                process = home.start("vm", "exec", NAME, "--", "bash", "-ec", _PREPARE, stdin=file)
-                _, err = process.communicate(timeout=BOOT)
-            assert process.returncode == 0, err.decode(errors="replace")
-        yield host
+            feed(home, _INSTALL, _pack_banger(Path(folder)))
+        yield Host(home)
     finally:
         home("vm", "delete", "--force", NAME)
         home.close()
 
 
-def _pack(archive: Path, folder: Path, ring: Ring) -> None:
-    """Make one archive of the installed wheel with what it needs, and of what VMs start from."""
-    site, pip = folder / "site", [sys.executable, "-m", "pip"]
-    _run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
+def feed(home: Home, script: str, archive: Path) -> None:
+    """Run a script as root on the host, with an archive at its standard input."""
+    with open(archive, "rb") as file:
+        process = home.start("vm", "exec", NAME, "--", "bash", "-ec", script, stdin=file)
+        _, err = process.communicate(timeout=BUILD)
+    assert process.returncode == 0, err.decode(errors="replace")
+
+
+def _pack_banger(folder: Path) -> Path:
+    """Make an archive of the installed wheel of this source, ``banger/``."""
+    site = folder / "banger"
+    _run([*PIP, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
     (wheel,) = folder.glob("*.whl")
-    same = ("--only-binary", ":all:", "--python-version", PYTHON)
-    _run([*pip, "install", "--quiet", "--target", str(site), *same, str(wheel)])
+    _run([*PIP, "install", "--quiet", "--no-deps", "--target", str(site), *_SAME, str(wheel)])
+    archive = folder / "banger.tar"
+    _run(["tar", "--create", f"--file={archive}", "-C", str(folder), "banger"])
+    return archive
+
+
+def _pack_libraries(folder: Path, ring: Ring) -> Path:
+    """Make an archive of what banger depends on, ``site/``, and of what VMs start from, ``seed/``."""
+    site = folder / "site"
+    _run([*PIP, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
+    (wheel,) = folder.glob("*.whl")
+    _run([*PIP, "install", "--quiet", "--target", str(site), *_SAME, str(wheel)])
+    names = [path.name.partition("-")[0] for path in site.glob("banger*")]
+    for name in {"banger", *names}:
+        shutil.rmtree(site / name, ignore_errors=True)
+    for info in site.glob("banger-*.dist-info"):
+        shutil.rmtree(info)
     into_seed = r"s,^\(banger\.db\|images\|kernels\),seed/\1,"
     seed = ("-C", str(ring.pulled / "s" / "banger"), "banger.db", "images", "kernels")
+    archive = folder / "libraries.tar"
     create = ["tar", "--create", "--sparse", f"--file={archive}", "--transform", into_seed]
     _run([*create, "-C", str(folder), "site", *seed])
+    return archive
 
 
 def _run(argv: list[str]) -> None:

@@ -15,7 +15,7 @@ from tests.smoke.smokehost import NAME, Host
 
 pytestmark = pytest.mark.smoke
 #: Root's banger, which is allowed bridges and devices in its own process, with the images that the host was given.
-_BANGER = "PYTHONPATH=/opt/site python3 -m banger"
+_BANGER = "PYTHONPATH=/opt/banger:/opt/site python3 -m banger"
 _READY = (
     "mkdir -p .local/state/banger .config/banger && chmod 700 .local/state/banger && "
     "cp -a /opt/seed/images /opt/seed/kernels .local/state/banger && chown -R root: .local/state/banger && "

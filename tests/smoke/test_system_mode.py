@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,16 +13,9 @@ pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("installed")]
 _SYSTEM = 'sudo "$(command -v banger)" system'
 
 
-@pytest.fixture
-def vm(host: Host) -> Iterator[str]:
-    """A VM of alice's that runs, and is gone afterwards."""
-    host.ok("banger vm create --name one --wait agent")
-    yield "one"
-    host.ok("banger vm delete --force one")
-
-
 def qemu(host: Host) -> str:
-    return host.ok("pgrep --full qemu-system.*one", user="root")
+    """Return the process of the VM."""
+    return host.ok("pgrep --full '[q]emu-system.*banger-one'", user="root")
 
 
 def test_status_and_doctor(host: Host) -> None:
@@ -68,40 +60,43 @@ def test_exit_codes(host: Host) -> None:
 
 def test_invalid_names(host: Host) -> None:
     """Names that are none are refused before anything is made."""
+    before = host.ok("banger vm list --quiet")
     for name in ("-a", "A_b", "a..b", "x" * 64):
         done = host(f"banger vm create --name='{name}'")
         assert done.status == 2 and len(done.err.splitlines()) <= 2, done.err
-    assert host.ok("banger vm list --quiet") == ""
+    assert host.ok("banger vm list --quiet") == before
 
 
-def test_lifecycle(host: Host, vm: str) -> None:
+def test_lifecycle(host: Host, one: str) -> None:
     """Stop keeps the disk, start finds it, restart boots anew."""
     host.ok("banger vm exec one -- sh -c 'echo kept > /root/kept; sync'")
     first = host.ok("banger vm exec one -- cat /proc/sys/kernel/random/boot_id")
     host.ok("banger vm stop one")
     assert json.loads(host.ok("banger vm show one --json"))["state"] == "stopped"
-    host.ok("banger vm start one --wait agent")
+    host.have_vm("one")
     assert host.ok("banger vm exec one -- cat /root/kept") == "kept"
     assert host.ok("banger vm exec one -- cat /proc/sys/kernel/random/boot_id") != first
 
 
-def test_kill(host: Host, vm: str) -> None:
+def test_kill(host: Host, one: str) -> None:
     """A VM that is killed is stopped, not in error, and can be pruned."""
     host.ok("banger vm kill one")
     assert json.loads(host.ok("banger vm show one --json"))["state"] == "stopped"
-    host.ok("banger vm start one --wait agent")
+    host.have_vm("one")
     pid = qemu(host)
     host.ok(f"kill -KILL {pid}", user="root")
     host.ok("banger vm wait one --for stopped")
 
 
-def test_prune(host: Host) -> None:
+def test_prune(host: Host, one: str) -> None:
     """What is stopped goes, at once and whole."""
-    host.ok("banger vm create --name two --wait agent && banger vm kill two && banger vm prune --force")
-    assert host.ok("banger vm list --quiet") == ""
+    before = host.ok("banger vm list --quiet")
+    host.have_vm("two")
+    host.ok("banger vm kill two && banger vm prune --force")
+    assert host.ok("banger vm list --quiet") == before
 
 
-def test_daemon_restart_with_a_vm_alive(host: Host, vm: str) -> None:
+def test_daemon_restart_with_a_vm_alive(host: Host, one: str) -> None:
     """Whether it is told to or killed, the daemon comes back and has its VMs."""
     before = qemu(host)
     host.ok(f"{_SYSTEM} restart")
@@ -113,7 +108,7 @@ def test_daemon_restart_with_a_vm_alive(host: Host, vm: str) -> None:
     assert qemu(host) == before
 
 
-def test_helper_restart_with_a_vm_alive(host: Host, vm: str) -> None:
+def test_helper_restart_with_a_vm_alive(host: Host, one: str) -> None:
     """The helper's end is nothing to a VM."""
     before = qemu(host)
     host.ok("systemctl restart bangerd-root", user="root")
@@ -121,7 +116,7 @@ def test_helper_restart_with_a_vm_alive(host: Host, vm: str) -> None:
     assert qemu(host) == before
 
 
-def test_update_with_a_vm_alive(host: Host, vm: str) -> None:
+def test_update_with_a_vm_alive(host: Host, one: str) -> None:
     """Installing again replaces what runs, and no VM notices."""
     before = qemu(host)
     host.ok(f"{_SYSTEM} install --owner alice")

@@ -33,7 +33,7 @@ memory = 128
 vmm = "paper"
 network = "{network}"
 """
-#: Built-in plugins that would reach beyond the test's own directories, and register no step.
+#: Built-in plugins that would reach beyond the test's own directories; their step `names` holds no more than a note.
 LEFT_OUT = frozenset({"dns"})
 
 

@@ -23,7 +23,7 @@ from banger.testing.injection import FAULTS, ArmParams, Fault
 from banger.testing.plugin_sets import load_chosen
 from banger.testing.samples import sample_image, sample_kernel
 from tests.core.faults.daemons import Daemons
-from tests.core.faults.lab import CONFIG, make_plugins
+from tests.core.faults.lab import CONFIG, LEFT_OUT, make_plugins
 from tests.core.faults.leaks import find_leaks
 from tests.core.faults.paper_bridge import PaperPrivileged
 
@@ -339,7 +339,7 @@ def _cases(action: str, places: list[str]) -> Iterator[Case]:
 
 def _with_steps(network: str) -> list[str]:
     """Return the capabilities that have steps and go with a network: all of them are on."""
-    registries = fill_registries(load_chosen(make_plugins()))
+    registries = fill_registries(load_chosen(make_plugins(), disabled=LEFT_OUT))
     attachment = registries.networks[network].attachment
     return [
         name
@@ -350,7 +350,7 @@ def _with_steps(network: str) -> list[str]:
 
 def _own_steps(network: str) -> set[str]:
     """Return the steps of capabilities that VMs on the network ``user`` cannot have, and the network's own."""
-    capabilities = fill_registries(load_chosen(make_plugins())).capabilities
+    capabilities = fill_registries(load_chosen(make_plugins(), disabled=LEFT_OUT)).capabilities
     only = set(_with_steps(network)) - set(_with_steps("user"))
     return {"network", *(step.name for name in only for step in capabilities[name].steps)}
 

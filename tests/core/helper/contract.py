@@ -13,11 +13,13 @@ from banger.helper.requests import (
     ClaimTap,
     CreateTap,
     DenyNat,
+    DropNames,
     EnsureBridge,
     GuardTap,
     RemoveBridge,
     RemoveTap,
     Request,
+    RouteNames,
     ShowBridge,
     ShowNat,
 )
@@ -57,6 +59,11 @@ def check_contract(call: Callable[[Request], dict[str, Any]]) -> None:
         call(GuardTap(*OURS, "bgr-ffffffff", *guard))
     with pytest.raises(ConflictError, match="172.16.176.1 is no guest's address"):
         call(AllowNat(*OURS, ("172.16.176.1",), only=False))
+    with pytest.raises(ConflictError, match="br-banger is there and another banger's"):
+        call(RouteNames(*OTHERS, 42069))
+    for request in (RouteNames(*OURS, 42069), RouteNames(*OURS, 42070), DropNames(*OURS), DropNames(*OURS)):
+        assert set(call(request)) == {"resolver"}
+    call(RouteNames(*OURS, 42069))
     call(AllowNat(*OURS, ("172.16.176.2", "172.16.176.3"), only=False))
     assert call(ShowNat(*OURS))["guests"] == ["172.16.176.2", "172.16.176.3"]
     call(AllowNat(*OURS, ("172.16.176.4",), only=True))

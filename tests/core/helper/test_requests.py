@@ -26,6 +26,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "nat.allow": {**BRIDGE, "addresses": ["172.16.176.2"], "only": False},
     "nat.deny": {**BRIDGE, "address": "172.16.176.2"},
     "nat.show": BRIDGE,
+    "names.route": {**BRIDGE, "port": 42069},
+    "names.drop": BRIDGE,
     "disk.snapshot": {"vm": "01" * 16, "origin": "/a/b", "changes": "/a/c", "size_mib": 8192},
     "disk.release": {"vm": "01" * 16},
 }
@@ -86,6 +88,9 @@ def test_every_operation_has_its_handler_and_a_good_request() -> None:
         ("nat.allow", "addresses", [["172.16.176.2"]]),
         ("nat.allow", "addresses", ["172.16.176.2"] * 4097),
         ("nat.deny", "address", "0.0.0.0/0"),
+        ("names.route", "port", 53),
+        ("names.route", "port", 65536),
+        ("names.route", "port", "42069"),
     ],
 )
 def test_a_bad_argument_is_refused(operation: str, field: str, value: Any) -> None:

@@ -11,7 +11,10 @@ from typing import Any
 import dns.message
 
 from banger.errors import StoreError
+from banger.host.privileged import Privileged
 from banger.model.service import RunningVm
+from banger.model.vm import Vm
+from banger.testing.privileged import FakePrivileged
 from banger_dns import server
 from banger_dns.settings import Settings
 
@@ -22,8 +25,10 @@ NO_ADDRESS = RunningVm("1" * 32, "lynx", "running", None)
 class Context:
     """What a service gets, without a daemon."""
 
-    def __init__(self, directory: Path, port: int = 42300) -> None:
+    def __init__(self, directory: Path, port: int = 42300, privileged: Privileged | None = None) -> None:
         self.directory = directory
+        self.privileged = privileged or FakePrivileged()
+        self.rows: list[Vm] = []
         self.reports: list[str] = []
         self.table: list[RunningVm] = [OTTER, NO_ADDRESS]
         self.broken = False
@@ -35,6 +40,12 @@ class Context:
         if self.broken:
             raise StoreError("the database is gone")
         return self.table
+
+    def records(self) -> list[Vm]:
+        return self.rows
+
+    def directory_of(self, vm: Vm) -> Path:
+        return self.directory / vm.id
 
     def report(self, detail: str) -> None:
         self.reports.append(detail)

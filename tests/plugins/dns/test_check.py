@@ -8,6 +8,7 @@ import pytest
 
 from banger.model.check import CheckStatus
 from banger.testing.fakes import FakeCommands
+from banger.testing.privileged import FakePrivileged
 from banger_dns import check, server
 from banger_dns.route import Route
 
@@ -43,6 +44,19 @@ def test_no_route(serving: server.Serving, monkeypatch: pytest.MonkeyPatch, comm
     found = check.check_names(commands)
     assert found.status is CheckStatus.WARN and found.detail.endswith("only 127.0.0.1:42070 knows it")
     assert found.hint == 'sudo "$(command -v banger)" dns install'
+
+
+def test_with_a_root_helper_the_bridge_leads(
+    serving: server.Serving, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(check, "find_route", lambda: None)
+    monkeypatch.setattr(check, "HostPrivileged", lambda: FakePrivileged("helper"))
+    monkeypatch.setattr(check, "has_local_resolver", lambda: True)
+    monkeypatch.setattr(check, "_RESOLVED", tmp_path)
+    found = check.check_names(resolver(b"", 2))
+    assert found.status is CheckStatus.PASS and "no VM is on the bridge" in found.detail
+    monkeypatch.setattr(check, "_RESOLVED", tmp_path / "none")
+    assert check.check_names(resolver(b"", 2)).status is CheckStatus.WARN
 
 
 def test_a_route_to_another_port(serving: server.Serving, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,13 +143,22 @@ def test_a_note_that_is_none_is_none(tmp_path: Path, note: str) -> None:
     assert read_note(tmp_path / "none") is None
 
 
-def test_doctor_says_something_everywhere(fake_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_says_something_everywhere(
+    fake_host: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("banger_nat.check.find_places", lambda: {(BRIDGE, MARK)})
     seam = FakePrivileged()
     monkeypatch.setattr("banger_nat.check.HostPrivileged", lambda: seam)
     seam.call(EnsureBridge(BRIDGE, MARK, "172.16.176.1", 20))
     seam.call(AllowNat(BRIDGE, MARK, (ADDRESS,), only=False))
     assert check_nat(fake_host.commands).detail == "1 VMs have a way out by nat"
+    policy = tmp_path / "conf" / BRIDGE / "forwarding"
+    policy.parent.mkdir(parents=True)
+    policy.write_text("1\n")
+    assert check_nat(fake_host.commands, tmp_path).status.value == "PASS"
+    policy.write_text("0\n")
+    found = check_nat(fake_host.commands, tmp_path)
+    assert found.status.value == "FAIL" and f"net.ipv4.conf.{BRIDGE}.forwarding=1" in str(found.hint)
     seam.blockers = [{"table": "inet firewalld", "chain": "f", "who": "firewalld"}]
     found = check_nat(fake_host.commands)
     assert found.status.value == "WARN" and "firewall-cmd" in str(found.hint)
