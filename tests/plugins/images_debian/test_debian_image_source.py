@@ -67,7 +67,7 @@ def test_too_many_packages() -> None:
         find_recipe("bookworm+" + ",".join(f"p{number}" for number in range(201)))
     many = ",".join(f"package{number}" for number in range(20))
     first, second = default_name(f"bookworm+{many}"), default_name(f"bookworm+{many},zstd")
-    assert first != second and all(len(name) <= 64 for name in (first, second))
+    assert first != second and all(len(name) <= 127 for name in (first, second))
 
 
 def test_missing_program_names_its_package(tmp_path: Path) -> None:
