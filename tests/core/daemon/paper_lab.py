@@ -27,7 +27,7 @@ def make_vmm(
         "kill": lambda ctx: None,
     }
     found = probe or VmmProbe(True, "1", "tcg")
-    features = VmmFeatures(attachments, frozenset({"raw"}), "virtio-serial")
+    features = VmmFeatures(attachments, frozenset({"raw", "qcow2"}), "virtio-serial")
     return Vmm(
         name, "on paper", features, priority, probe=lambda commands, accel: found, **{**values, **members}
     )

@@ -18,8 +18,9 @@ PLAYER = Path(__file__).with_name("player.py")
 @pytest.fixture
 def player(tmp_path: Path) -> Path:
     """A program that plays Firecracker."""
-    program = tmp_path / "firecracker"
-    program.write_text(f"#!{sys.executable} -IS\n{PLAYER.read_text()}")
+    program, interpreter = tmp_path / "firecracker", tmp_path / "python"
+    interpreter.symlink_to(sys.executable)  # whose own path may have a space, which no #! line can
+    program.write_text(f"#!{interpreter} -IS\n{PLAYER.read_text()}")
     program.chmod(0o755)
     return program
 
