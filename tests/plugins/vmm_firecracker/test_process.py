@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,12 +120,6 @@ def test_a_version_whose_guests_are_deaf_after_a_pause_is_not_paused(start: Fake
     assert run_state.status(start.paths.sockets).runs
 
 
-def test_the_console_of_former_starts_stays(start: FakeStart) -> None:
-    start.paths.console.write_text("before\n")
-    start.run(STEP)
-    assert start.paths.console.read_text().startswith("before\n")
-
-
 def test_what_it_refuses_is_the_error_of_the_start(start: FakeStart, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(spec: LaunchSpec, kernel: Path) -> Any:
         told = machine.describe(spec, kernel)
@@ -148,18 +141,6 @@ def test_one_that_ends_at_once_says_why(
     monkeypatch.setenv(VARIABLE, str(program))
     with pytest.raises(VmmError, match="firecracker ended at once: Error: this is why"):
         start.run(STEP)
-
-
-def test_a_recycled_process_id_is_never_taken_for_the_vm(start: FakeStart) -> None:
-    bystander = subprocess.Popen(["sleep", "60"])
-    try:
-        section = {"argv": ["x"], "pid": bystander.pid, "start_time": 1}
-        assert process.find(section, start.vm.id) is None
-        process.kill(start.undo_context(section))
-        assert bystander.poll() is None
-    finally:
-        bystander.kill()
-        bystander.wait(10)
 
 
 def test_one_that_was_never_recorded_is_found_by_the_id(start: FakeStart) -> None:
