@@ -223,8 +223,11 @@ def _process(home: Path) -> tuple[int, int] | None:
         pid, started = map(int, (home / "process").read_text().split())
     except (OSError, ValueError):
         return None
-    reap(pid)
-    return (pid, started) if start_time(pid) == started else None
+    if pid > 0 and start_time(pid) == started:
+        return pid, started
+    if pid > 0:
+        reap(pid)
+    return None
 
 
 def _end(vm: str) -> None:
@@ -246,7 +249,12 @@ def _remove(home: Path) -> None:
     group = _group(home.name)
     if group is not None and group.exists():
         with contextlib.suppress(OSError):  # it goes with the helper's own
-            apart(lambda: (unlock(str(_GROUPS)), group.rmdir()))
+            apart(lambda: _remove_group(group))
+
+
+def _remove_group(group: Path) -> None:
+    unlock(str(_GROUPS))
+    group.rmdir()
 
 
 def _make_base() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,8 @@ class PlayedJail(FakePrivileged):
 
 
 class TestLaunch(StartStepContract):
-    privileged: Callable[[], FakePrivileged] = staticmethod(lambda: FakePrivileged(None))
+    def privileged(self) -> FakePrivileged:
+        return FakePrivileged(None)
 
     @pytest.fixture
     def step(self) -> StartStep:
@@ -122,7 +123,8 @@ class TestLaunch(StartStepContract):
 
 
 class TestLaunchInJail(TestLaunch):
-    privileged = staticmethod(PlayedJail)
+    def privileged(self) -> FakePrivileged:
+        return PlayedJail()
 
 
 @pytest.fixture
