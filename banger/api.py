@@ -68,12 +68,16 @@ if TYPE_CHECKING:
     from banger.helper.requests import DropNames as DropNames
     from banger.helper.requests import EnsureBridge as EnsureBridge
     from banger.helper.requests import GuardTap as GuardTap
+    from banger.helper.requests import LaunchJail as LaunchJail
     from banger.helper.requests import RemoveBridge as RemoveBridge
+    from banger.helper.requests import RemoveJail as RemoveJail
     from banger.helper.requests import RemoveTap as RemoveTap
     from banger.helper.requests import RouteNames as RouteNames
     from banger.helper.requests import ShowBridge as ShowBridge
+    from banger.helper.requests import ShowJail as ShowJail
     from banger.helper.requests import ShowNat as ShowNat
     from banger.helper.requests import ShowStatus as ShowStatus
+    from banger.helper.requests import SignalJail as SignalJail
     from banger.host.caller import Login as Login
     from banger.host.caller import find_authorities as find_authorities
     from banger.host.caller import find_login as find_login
@@ -180,8 +184,8 @@ _HOMES = {
     "banger.transfer.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",
     "banger.guest.wire": "clean_text",
     "banger.helper.requests": (
-        "AllowNat ClaimTap CreateTap DenyNat DropNames EnsureBridge GuardTap RemoveBridge RemoveTap "
-        "RouteNames ShowBridge ShowNat ShowStatus"
+        "AllowNat ClaimTap CreateTap DenyNat DropNames EnsureBridge GuardTap LaunchJail RemoveBridge RemoveJail "
+        "RemoveTap RouteNames ShowBridge ShowJail ShowNat ShowStatus SignalJail"
     ),
     "banger.host.kernel_file": "extract_vmlinux inspect_kernel",
     "banger.host.kvm": "probe_kvm processor_flags",

@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,11 @@ def name_of(vm: str) -> str:
     return f"banger-{vm}"
 
 
+def device_of(vm: str) -> str:
+    """Return the path of a VM's device."""
+    return str(_MAPPER / name_of(vm))
+
+
 def room_for(size: int) -> int:
     """Return how many bytes the changes to a whole disk take, with their table; most of it are holes."""
     chunks = -(-size // _CHUNK)
@@ -90,8 +95,11 @@ def base_table(device: str, length: int, size: int) -> str:
 
 
 @contextlib.contextmanager
-def open_own(path: str, flags: int, owner: int) -> Iterator[int]:
-    """Open a regular file of the owner's; no component of its path may be a link. HostError else."""
+def open_own(path: str, flags: int, owner: int, kind: Callable[[int], bool] = stat.S_ISREG) -> Iterator[int]:
+    """Open a file of the owner's, a regular one; no component of its path may be a link. HostError else.
+
+    :param kind: tells from its mode whether it is of another kind, that is wanted.
+    """
     folder = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         *folders, last = path.strip("/").split("/")
@@ -106,7 +114,7 @@ def open_own(path: str, flags: int, owner: int) -> Iterator[int]:
         os.close(folder)
     try:
         info = os.fstat(found)
-        if not stat.S_ISREG(info.st_mode) or info.st_uid != owner:
+        if not kind(info.st_mode) or info.st_uid != owner:
             raise HostError(f"{path} is no file of the owner's", hint=f"ls -l {path}")
         yield found
     finally:

@@ -53,8 +53,8 @@ def wait_vmm_open(pid: int, name: str, log: Path, is_open: Callable[[], bool]) -
     """Wait until a VMM just started takes requests; VmmError with its last line when it ends, or takes too long."""
     deadline = time.monotonic() + _OPEN_TIMEOUT
     while not is_open():
-        ended, _ = os.waitpid(pid, os.WNOHANG)
-        if ended:
+        reap_process(pid)
+        if process_start_time(pid) is None:
             raise VmmError(f"{name} ended at once: {_last_line(log)}", hint=f"its words: {log}")
         if time.monotonic() > deadline:
             raise VmmError(f"{name} did not open its sockets within {_OPEN_TIMEOUT:.0f} s", hint=f"see {log}")
