@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -180,8 +179,8 @@ def learn_commands(arguments: list[str]) -> list[Command] | None:
 
     It is not asked when it wrote that down as it is now: then there is no such command.
 
-    Through sudo no daemon is started, because it would be root's and stay: banger's own plugins are asked then. Return
-    what they declare; None when nothing but what is written down is to be used.
+    Where it does not answer, banger's own plugins are asked, and through sudo, where a daemon that was started would be
+    root's and stay. Return what they declare; None when nothing but what is written down is to be used.
     """
     words = [word for word in arguments[:2] if not word.startswith("-")]
     if len(words) < len(arguments[:2]) or words in ([], *([group] for group in GROUPS)):
@@ -194,9 +193,11 @@ def learn_commands(arguments: list[str]) -> list[Command] | None:
         return None
     from banger.cli.client import Client
 
-    with contextlib.suppress(BangerError):  # then it is an unknown command
+    try:
         if not _is_of_now(Client()):
             Client().call("daemon.status")
+    except BangerError:  # what mends a daemon that does not answer is a plugin's, too
+        return _with_builtin(plugin_commands())
     return None
 
 

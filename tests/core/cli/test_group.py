@@ -164,6 +164,17 @@ def test_damaged_cache_is_as_good_as_none(banger_dirs: BangerDirs, run_cli: RunC
     assert run_cli("--help").status == 0
 
 
+def test_where_no_daemon_answers_our_own_plugins_commands_are_known(
+    banger_dirs: BangerDirs, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on a host whose service is down: what says so, and mends it, is a plugin's command."""
+    monkeypatch.setenv("BANGER_SOCKET", str(tmp_path / "none.sock"))
+    monkeypatch.setattr("banger.cli.client._SERVICE_TIMEOUT", 0.0)
+    result = run_cli("system", "status", "--help")
+    assert result.status == 0 and "Usage: banger system status" in result.stdout
+    assert "there is no command 'banger nonsense'" in run_cli("nonsense").stderr
+
+
 def test_making_the_tree_imports_no_command() -> None:
     assert isinstance(make_cli(), click.Group)
 
