@@ -26,6 +26,12 @@ BOOT, BUILD, CALL = 600.0, 1800.0, 600.0
 PYTHON = "3.11"
 #: Waits until the host's daemon answers its owner.
 ANSWERS = "timeout 300 sh -c 'until banger system status > /dev/null 2>&1; do sleep 1; done'"
+#: Installs again where the services run other code than the owner has now.
+UPDATED = (
+    "cd ~/venv/lib/python3.11/site-packages && diff --recursive --brief --exclude '*.pyc' --exclude __pycache__ "
+    "banger /usr/local/lib/banger/daemon/lib/python3.11/site-packages/banger > /dev/null || "
+    'sudo "$(command -v banger)" system install --owner "$USER"'
+)
 TRIES = 5
 #: What the host is: 4 GiB for several VMs of 256 MiB.
 SIZES = ("--memory", "4G", "--vcpu", "2", "--overlay-size", "16G")
@@ -38,10 +44,13 @@ _INSTALL = (Path(__file__).with_name("install.sh")).read_text()
 
 
 class Host:
-    """The VM: commands in it, what is on it, evidence of it."""
+    """The VM: commands in it, what is on it, evidence of it.
 
-    def __init__(self, home: Home) -> None:
-        self.home = home
+    :param kept: it stays, and system mode on it, for who writes a scenario.
+    """
+
+    def __init__(self, home: Home, *, kept: bool = False) -> None:
+        self.home, self.kept = home, kept
 
     def __call__(
         self, script: str, *, user: str = "alice", timeout: float = CALL, input: bytes = b""
@@ -160,17 +169,29 @@ def boot(home: Home, image: str) -> None:
 
 
 @contextlib.contextmanager
-def booted(ring: Ring, count: int) -> Iterator[Host]:
-    """Have a host that runs, with two users, banger for both of them, and an image and a kernel to start VMs from."""
-    home = Home(ring.base / f"{os.getpid() % 100000}.s{count}", program(), pulled=prepared(ring))
+def booted(ring: Ring, count: int, kept: Path | None = None) -> Iterator[Host]:
+    """Have a host that runs, with two users, banger for both of them, and an image and a kernel to start VMs from.
+
+    :param kept: the directory of one that stays when this ends, and may be there from before.
+    """
+    base = kept or ring.base / f"{os.getpid() % 100000}.s{count}"
+    home = Home(base, program(), pulled=None if base.exists() else prepared(ring))
+    host = Host(home, kept=kept is not None)
     try:
-        boot(home, "smoke-host")
+        if home.exec(NAME, "true", timeout=BOOT).status != 0:
+            boot(home, "smoke-host")
         with tempfile.TemporaryDirectory() as folder:
             feed(home, _INSTALL, _pack_banger(Path(folder)))
-        yield Host(home)
+        yield host
     finally:
-        home("vm", "delete", "--force", NAME)
-        home.close()
+        if not host.kept:
+            drop(home)
+
+
+def drop(home: Home) -> None:
+    """End a host, and remove all that it has."""
+    home("vm", "delete", "--force", NAME)
+    home.close()
 
 
 def feed(home: Home, script: str, archive: Path) -> None:
