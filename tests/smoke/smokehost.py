@@ -129,7 +129,7 @@ def prepared(ring: Ring) -> Path:
         home.ok("vm", "delete", NAME)
         home.ok("image", "delete", "smoke-base")
 
-    return _kept(ring, "smoke", (_recipe(), PACKAGES, PYTHON, _PREPARE, needs), _base(ring), make)
+    return _kept(ring, "smoke", (_recipe(), PACKAGES, PYTHON, _PREPARE, needs), lambda: _base(ring), make)
 
 
 def _base(ring: Ring) -> Path:
@@ -138,16 +138,25 @@ def _base(ring: Ring) -> Path:
     def make(home: Home) -> None:
         home.ok("image", "pull", "--name", "smoke-base", IMAGE, timeout=BUILD)
 
-    return _kept(ring, "smoke-base", (_recipe(), PACKAGES), ring.pulled, make)
+    return _kept(ring, "smoke-base", (_recipe(), PACKAGES), lambda: ring.pulled, make)
 
 
-def _kept(ring: Ring, name: str, inputs: tuple[str, ...], start: Path, make: Callable[[Home], None]) -> Path:
-    """Return a home that was made once for these inputs; what was cut off leaves nothing that looks whole."""
+def _kept(
+    ring: Ring,
+    name: str,
+    inputs: tuple[str, ...],
+    start: Callable[[], Path],
+    make: Callable[[Home], None],
+) -> Path:
+    """Return a home that was made once for these inputs; what was cut off leaves nothing that looks whole.
+
+    :param start: returns the home that it is made from.
+    """
     kept = ring.base / f"{name}-{hashlib.sha256(' '.join(inputs).encode()).hexdigest()[:10]}"
     if kept.is_dir():
         return kept
     making = Path(tempfile.mkdtemp(prefix="p", dir=ring.base))
-    home = Home(making / "h", program(), pulled=start)
+    home = Home(making / "h", program(), pulled=start())
     try:
         make(home)
     finally:
