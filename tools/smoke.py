@@ -20,7 +20,7 @@ _INTRO = """# Smoke: banger on a whole host
 
 <!-- Written by `make smoke ARGS=--record`; a test compares its list with the scenarios there are. -->
 
-`make smoke` builds a Debian with banger's own tools, boots it with banger in a VM that has 2 processors, 4 GiB and an
+`make smoke` builds a Debian with banger's own tools, boots it with banger in a VM that has a processor, 4 GiB and an
 emulated SVM, and installs the wheel of this source there: systemd, KVM, the device mapper and nftables are real, and
 the VMs of the scenarios run under that KVM. After each scenario the host has what it had before it: links, tables of
 rules, loop and mapped devices, processes, sockets, mounts, units and files are compared. When one fails, journal,
