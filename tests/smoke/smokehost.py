@@ -33,9 +33,9 @@ UPDATED = (
     'sudo "$(command -v banger)" system install --owner "$USER"'
 )
 TRIES = 5
-#: What the host is: 4 GiB for several VMs of 256 MiB. One processor: the kernel rewrites its scheduler's code at the first
-#: KVM VM and after the last (preempt_notifier_key); with two, QEMU's TCG keeps running the breakpoint of the meantime, and
-#: both hang in exc_int3 for good.
+#: What the host is: 4 GiB for several VMs of 256 MiB. One processor: its kernel rewrites code of the scheduler at the
+#: first VM of KVM's and after the last (preempt_notifier_key), and QEMU's TCG with two of them goes on to run the
+#: breakpoint of meanwhile: both are in exc_int3 for good.
 SIZES = ("--memory", "4G", "--vcpu", "1", "--overlay-size", "16G")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 _SAME = ("--only-binary", ":all:", "--python-version", PYTHON)
