@@ -68,12 +68,16 @@ if TYPE_CHECKING:
     from banger.helper.requests import DropNames as DropNames
     from banger.helper.requests import EnsureBridge as EnsureBridge
     from banger.helper.requests import GuardTap as GuardTap
+    from banger.helper.requests import LaunchJail as LaunchJail
     from banger.helper.requests import RemoveBridge as RemoveBridge
+    from banger.helper.requests import RemoveJail as RemoveJail
     from banger.helper.requests import RemoveTap as RemoveTap
     from banger.helper.requests import RouteNames as RouteNames
     from banger.helper.requests import ShowBridge as ShowBridge
+    from banger.helper.requests import ShowJail as ShowJail
     from banger.helper.requests import ShowNat as ShowNat
     from banger.helper.requests import ShowStatus as ShowStatus
+    from banger.helper.requests import SignalJail as SignalJail
     from banger.host.caller import Login as Login
     from banger.host.caller import find_authorities as find_authorities
     from banger.host.caller import find_login as find_login
@@ -94,12 +98,12 @@ if TYPE_CHECKING:
     from banger.host.kvm import processor_flags as processor_flags
     from banger.host.privileged import HostPrivileged as HostPrivileged
     from banger.host.privileged import Privileged as Privileged
-    from banger.host.process import find_process as find_process
-    from banger.host.process import has_arguments as has_arguments
-    from banger.host.process import inheritable_descriptors as inheritable_descriptors
-    from banger.host.process import is_process_alive as is_process_alive
-    from banger.host.process import kill_process as kill_process
     from banger.host.process import process_start_time as process_start_time
+    from banger.host.storage import shares_blocks as shares_blocks
+    from banger.host.vmm_process import end_vmm as end_vmm
+    from banger.host.vmm_process import find_vmm as find_vmm
+    from banger.host.vmm_process import spawn_vmm as spawn_vmm
+    from banger.host.vmm_process import wait_vmm_open as wait_vmm_open
     from banger.model.auth import AuthSync as AuthSync
     from banger.model.capability import Capability as Capability
     from banger.model.capability import GuestConfig as GuestConfig
@@ -180,8 +184,8 @@ _HOMES = {
     "banger.transfer.archive": "MANIFEST_LIMIT ArchiveReader ArchiveWriter",
     "banger.guest.wire": "clean_text",
     "banger.helper.requests": (
-        "AllowNat ClaimTap CreateTap DenyNat DropNames EnsureBridge GuardTap RemoveBridge RemoveTap "
-        "RouteNames ShowBridge ShowNat ShowStatus"
+        "AllowNat ClaimTap CreateTap DenyNat DropNames EnsureBridge GuardTap LaunchJail RemoveBridge RemoveJail "
+        "RemoveTap RouteNames ShowBridge ShowJail ShowNat ShowStatus SignalJail"
     ),
     "banger.host.kernel_file": "extract_vmlinux inspect_kernel",
     "banger.host.kvm": "probe_kvm processor_flags",
@@ -193,8 +197,9 @@ _HOMES = {
     "banger.host.folder": "remove_tree",
     "banger.transfer.connections": "TRIES Connections",
     "banger.transfer.download": "Wanted download find_pause retry_later",
-    "banger.host.process": "find_process has_arguments inheritable_descriptors is_process_alive kill_process"
-    " process_start_time",
+    "banger.host.process": "process_start_time",
+    "banger.host.storage": "shares_blocks",
+    "banger.host.vmm_process": "end_vmm find_vmm spawn_vmm wait_vmm_open",
     "banger.model.auth": "AuthSync",
     "banger.model.capability": "Capability GuestConfig GuestMount",
     "banger.model.check": "Check CheckResult CheckStatus",

@@ -4,8 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tools/setup.sh test
-# A test that needed its second chance is listed as RERUN.
-readonly pytest=(.venv/bin/python -m pytest -raR --reruns 1)
+# A test that needed its second chance is listed as RERUN; the slowest are what a run that takes too long is cut by.
+readonly pytest=(.venv/bin/python -m pytest -raR --reruns 1 --durations 12)
 rings=unit,host,vm,smoke
 if ((EUID != 0)) && sudo -n true 2>/dev/null; then
     printf 'test: the host ring needs root: running it with sudo first\n'

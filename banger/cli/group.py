@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from banger.cli.table import ALIASES, COMMANDS, GROUPS, HABITS
+from banger.cli.which import host_option
 from banger.errors import BangerError, PluginError
 from banger.model.command import Command
 
@@ -248,6 +249,7 @@ def make_cli(declared: Iterable[Command] | None = None) -> click.Group:
     aliases = {alias: known[full] for alias, full in ALIASES.items() if full in known and alias not in known}
     root = LazyGroup("", commands, "A disposable Linux machine of your own with one command.", aliases)
     root.epilog = "Start with: banger vm run --rm -- uname -a"
+    root.params.append(host_option())
     root.params.append(
         click.Option(
             ["--version"],

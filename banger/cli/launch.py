@@ -13,7 +13,7 @@ from pathlib import Path
 
 from banger.cli.client import Client
 from banger.config.paths import Paths
-from banger.errors import DaemonError
+from banger.errors import DaemonError, StaleDaemonError
 from banger.host.process import inheritable_descriptors, process_start_time, wait_ended
 
 #: What a daemon keeps of the environment of whoever started it.
@@ -149,6 +149,8 @@ def end_daemon(client: Client, *, force: bool) -> bool:
     pid = daemon_pid(client.paths)
     try:
         client.peek("daemon.stop", _STOP_SECONDS, {"force": force})
+    except StaleDaemonError:  # it ends already
+        pass
     except DaemonError as error:
         if pid is None:
             return False

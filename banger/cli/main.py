@@ -65,7 +65,9 @@ def _run_command(arguments: list[str]) -> int:
 
     _interrupt_on_hangup()
     from banger.cli.group import Interrupted, learn_commands, make_cli
+    from banger.cli.which import take_host
 
+    arguments = take_host(arguments)
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
     learned = learn_commands(arguments)

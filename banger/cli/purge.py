@@ -55,7 +55,7 @@ def purge(dry_run: bool, with_config: bool, yes: bool, as_json: bool) -> None:
     if paths.service is not None:
         raise UsageError(
             "the daemon is a service here",
-            hint='sudo "$(command -v banger)" system uninstall --purge; of user mode: BANGER_MODE=user banger purge',
+            hint='sudo "$(command -v banger)" system uninstall --purge; of user mode: banger --host user purge',
         )
     targets = find_targets(paths, with_config)
     if targets and not (dry_run or yes or sys.stdin.isatty()):

@@ -12,12 +12,12 @@ import fcntl
 import os
 import stat
 import struct
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from banger.errors import ConflictError, HostError
+from banger.helper.program import first_line, run_program
 from banger.helper.requests import ReleaseDisk, SnapshotDisk
 
 #: linux/loop.h.
@@ -31,7 +31,6 @@ _SECTOR, _CHUNK = 512, 4096
 #: Bytes of a snapshot's table entry for one chunk (drivers/md/dm-snap-persistent.c, ``struct disk_exception``).
 _ENTRY = 16
 _MAPPER, _CONTROL = Path("/dev/mapper"), "/dev/loop-control"
-_PROGRAMS = ("/usr/sbin/dmsetup", "/sbin/dmsetup")
 _SECONDS = 15.0
 
 
@@ -77,6 +76,11 @@ def name_of(vm: str) -> str:
     return f"banger-{vm}"
 
 
+def device_of(vm: str) -> str:
+    """Return the path of a VM's device."""
+    return str(_MAPPER / name_of(vm))
+
+
 def room_for(size: int) -> int:
     """Return how many bytes the changes to a whole disk take, with their table; most of it are holes."""
     chunks = -(-size // _CHUNK)
@@ -91,8 +95,11 @@ def base_table(device: str, length: int, size: int) -> str:
 
 
 @contextlib.contextmanager
-def open_own(path: str, flags: int, owner: int) -> Iterator[int]:
-    """Open a regular file of the owner's; no component of its path may be a link. HostError else."""
+def open_own(path: str, flags: int, owner: int, kind: Callable[[int], bool] = stat.S_ISREG) -> Iterator[int]:
+    """Open a file of the owner's, a regular one; no component of its path may be a link. HostError else.
+
+    :param kind: tells from its mode whether it is of another kind, that is wanted.
+    """
     folder = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         *folders, last = path.strip("/").split("/")
@@ -107,7 +114,7 @@ def open_own(path: str, flags: int, owner: int) -> Iterator[int]:
         os.close(folder)
     try:
         info = os.fstat(found)
-        if not stat.S_ISREG(info.st_mode) or info.st_uid != owner:
+        if not kind(info.st_mode) or info.st_uid != owner:
             raise HostError(f"{path} is no file of the owner's", hint=f"ls -l {path}")
         yield found
     finally:
@@ -144,29 +151,8 @@ def attached(file: int, flags: int) -> Iterator[str]:
 
 
 def _dmsetup(name: str, command: str, *options: str, table: str = "") -> None:
-    program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), None)
-    if program is None:
-        raise HostError("dmsetup is not installed", hint="sudo apt install dmsetup")
-    line = [program, command, *options, name]
-    try:
-        done = subprocess.run(
-            line,
-            input=table,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin", "LANG": "C.UTF-8"},
-            cwd="/",
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise HostError(
-            f"dmsetup did not end within {_SECONDS:.0f} s", hint="see: dmsetup ls --tree"
-        ) from error
-    except OSError as error:
-        raise HostError(
-            f"dmsetup could not be started: {error.strerror}", hint="see: banger doctor"
-        ) from error
+    line = [command, *options, name]
+    done = run_program("dmsetup", line, text=table, seconds=_SECONDS, package="dmsetup")
     if done.returncode:
-        lines = [text for text in done.stderr.splitlines() if text.strip()] or ["it says nothing"]
-        raise HostError(f"dmsetup refused: {lines[0][:200]}", hint="see: dmsetup ls --tree; losetup --all")
+        said = first_line(done.stderr)
+        raise HostError(f"dmsetup refused: {said}", hint="see: dmsetup ls --tree; losetup --all")

@@ -16,6 +16,8 @@ POOL_TAP = r"bgrp-[0-9a-f]{8}"
 MARK = r"[0-9a-f]{8}"
 #: A VM's id.
 VM = r"[0-9a-f]{32}"
+#: What a VM's process may be sent.
+SIGNAL = r"SIG(TERM|KILL)"
 #: Bytes of a path (linux/limits.h), and MiB of a disk.
 _PATH_MAX, DISK_MAX_MIB = 4095, 16 << 20
 MAC = r"02(:[0-9a-f]{2}){5}"

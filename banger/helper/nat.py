@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from banger.helper.requests import AllowNat, DenyNat, ShowNat
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 #: Chains by which firewalls are known, and what they are called.
 _KNOWN = {"DOCKER-USER": "docker", "DOCKER-FORWARD": "docker", "ufw-user-forward": "ufw"}
+#: How nft's JSON writes that a rule leads to another chain (libnftables-json(5)).
+_LEADS = re.compile(r'"(?:jump|goto)": \{"target": "([^"]+)"')
 
 
 def allow(request: AllowNat) -> dict[str, Any]:
@@ -92,20 +96,37 @@ def _chains_of_others(bridge: str) -> list[dict[str, Any]]:
 
 
 def find_blockers(bridge: str) -> list[dict[str, str]]:
-    """Return firewalls of others that drop what is forwarded and say nothing of the bridge.
+    """Return firewalls of others that say nothing of the bridge and drop what is forwarded, or what comes to the host.
 
     What another table drops stays dropped, whatever ours accepts.
     """
     found = []
     for chain in _chains_of_others(bridge):
-        if chain["hook"] != "forward" or chain["family"] not in ("ip", "inet"):
+        if chain["hook"] not in ("forward", "input") or chain["family"] not in ("ip", "inet"):
             continue
         firewalld = chain["table"] == "firewalld"
         if chain.get("policy") != "drop" and not firewalld:
             continue
         where = f"{chain['family']} {chain['table']}"
-        rules = run_nft(f"list table {where}")
-        if f'"{bridge}"' not in rules:
-            who = "firewalld" if firewalld else next((_KNOWN[name] for name in _KNOWN if name in rules), "")
-            found.append({"table": where, "chain": chain["name"], "who": who})
+        rules = table.list_objects("rule", f"table {where}")
+        if not _mentions(bridge, chain["name"], rules):
+            text = json.dumps(table.list_objects("chain", f"table {where}"))
+            who = "firewalld" if firewalld else next((_KNOWN[name] for name in _KNOWN if name in text), "")
+            found.append({"table": where, "chain": chain["name"], "hook": chain["hook"], "who": who})
     return found
+
+
+def _mentions(bridge: str, chain: str, rules: list[dict[str, Any]]) -> bool:
+    """Tell whether a chain, or one that it leads to, says something of the bridge."""
+    reached: set[str] = set()
+    waiting = [chain]
+    while waiting:
+        name = waiting.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        text = json.dumps([rule["expr"] for rule in rules if rule["chain"] == name])
+        if f'"{bridge}"' in text:
+            return True
+        waiting += _LEADS.findall(text)
+    return False

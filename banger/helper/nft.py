@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from functools import cache
 from typing import Any
 
 from banger.errors import HostError, NetworkError
+from banger.helper.program import first_line, run_program
 
 _LIBRARY = "libnftables.so.1"
 #: nftables/libnftables.h.
 _OUTPUT_JSON = 1 << 4
-#: Where nft is looked for: nobody but root writes there.
-_PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft", "/usr/bin/nft")
 _SECONDS = 15.0
 
 
 def run_nft(script: str, *, as_json: bool = False) -> str:
     """Run a script and return what it prints; it is one transaction, done whole or not at all.
 
-    :raises HostError: nftables is not installed. :raises NetworkError: it refused, or did not end in time.
+    :raises HostError: nftables is not installed, or did not end in time. :raises NetworkError: it refused.
     """
     library = load_library()
     failed, said, complaint = (
         run_by_library(library, script, as_json) if library is not None else run_by_program(script, as_json)
     )
     if failed:
-        lines = [line for line in complaint.splitlines() if line.strip()]
-        said = lines[0][:200] if lines else "it says nothing"
-        raise NetworkError(f"nft refused: {said}", hint="see: nft list ruleset")
+        raise NetworkError(f"nft refused: {first_line(complaint)}", hint="see: nft list ruleset")
     return said
 
 
@@ -76,22 +71,6 @@ def run_by_library(library: Any, script: str, as_json: bool) -> tuple[bool, str,
 
 def run_by_program(script: str, as_json: bool) -> tuple[bool, str, str]:
     """Run a script by the program; as :func:`run_by_library`."""
-    program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), None)
-    if program is None:
-        raise HostError("nft is not installed", hint="sudo apt install nftables")
-    try:
-        done = subprocess.run(
-            [program, *(["-j"] if as_json else []), "-f", "-"],
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin", "LANG": "C.UTF-8"},
-            cwd="/",
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NetworkError(f"nft did not end within {_SECONDS:.0f} s", hint="see: nft list tables") from error
-    except OSError as error:
-        raise HostError(f"nft could not be started: {error.strerror}", hint="see: banger doctor") from error
+    line = [*(["-j"] if as_json else []), "-f", "-"]
+    done = run_program("nft", line, text=script, seconds=_SECONDS, package="nftables")
     return done.returncode != 0, done.stdout, done.stderr

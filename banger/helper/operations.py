@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from banger import __version__
-from banger.helper import bridge, disk, nat, requests, resolver
+from banger.helper import bridge, disk, jail, nat, requests, resolver
 
 #: Gets the request and the owner's uid; returns JSON.
 Handler = Callable[[Any, int], dict[str, Any]]
@@ -38,6 +38,10 @@ HANDLERS: dict[type[requests.Request], Handler] = {
     requests.DropNames: _for_anyone(resolver.drop),
     requests.SnapshotDisk: disk.snapshot,
     requests.ReleaseDisk: _for_anyone(disk.release),
+    requests.ShowJail: _for_anyone(jail.show),
+    requests.LaunchJail: jail.launch,
+    requests.SignalJail: _for_anyone(jail.send),
+    requests.RemoveJail: _for_anyone(jail.remove),
 }
 
 

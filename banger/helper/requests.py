@@ -11,6 +11,8 @@ from banger.helper import names
 
 #: Addresses in one request: as many as fit its body.
 ADDRESSES_MAX = 4096
+#: Files that one VM is given.
+FILES_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +204,8 @@ class DropNames(BridgeRequest):
 
 
 @dataclass(frozen=True, slots=True)
-class DiskRequest(Request):
-    """What is asked of one VM's root disk.
+class VmRequest(Request):
+    """What is asked of what one VM has.
 
     :param vm: its id, 32 hexadecimal digits.
     """
@@ -215,7 +217,7 @@ class DiskRequest(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotDisk(DiskRequest):
+class SnapshotDisk(VmRequest):
     """Make a block device that shows an image's file, and keeps what is written to it in another file.
 
     Refused: files that are not the owner's own, links in their paths, an image larger than the disk.
@@ -230,7 +232,7 @@ class SnapshotDisk(DiskRequest):
     size_mib: int
 
     def __post_init__(self) -> None:
-        DiskRequest.__post_init__(self)
+        VmRequest.__post_init__(self)
         names.check_path(self.origin)
         names.check_path(self.changes)
         if not 1 <= self.size_mib <= names.DISK_MAX_MIB:
@@ -238,10 +240,67 @@ class SnapshotDisk(DiskRequest):
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseDisk(DiskRequest):
+class ReleaseDisk(VmRequest):
     """Take a VM's block device down, with the loop devices below it; one that is not there is no error."""
 
     operation = "disk.release"
+
+
+@dataclass(frozen=True, slots=True)
+class ShowJail(Request):
+    """Say which programs Firecracker would be launched with; refused where a jail would not work, with the reason."""
+
+    operation = "jail.show"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchJail(VmRequest):
+    """Launch a Firecracker in a jail, as the owner; it waits for its machine at ``api`` in the directory of sockets.
+
+    In the jail is what is named here, each file under its own name, and nothing else; the VM's block device may be
+    among what is written. Refused: what is not the owner's own, links in paths, programs that others than root can
+    change, a VM that runs.
+
+    :param read: files it reads. :param written: files it also writes, and the VM's block device; 64 of both at most.
+    :param sockets: the directory for its sockets. :param console: what it prints is appended to this file.
+    :param log: its own words are appended to this file.
+    """
+
+    operation = "jail.launch"
+    read: tuple[str, ...]
+    written: tuple[str, ...]
+    sockets: str
+    console: str
+    log: str
+
+    def __post_init__(self) -> None:
+        VmRequest.__post_init__(self)
+        if len(self.read) + len(self.written) > FILES_MAX:
+            raise UsageError("that is too many files for one VM", hint=f"up to {FILES_MAX}")
+        for path in (*self.read, *self.written, self.sockets, self.console, self.log):
+            names.check_path(path)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalJail(VmRequest):
+    """Send the process that was launched in a VM's jail a signal; one that has ended is no error.
+
+    :param signal: ``SIGTERM`` or ``SIGKILL``.
+    """
+
+    operation = "jail.signal"
+    signal: str
+
+    def __post_init__(self) -> None:
+        VmRequest.__post_init__(self)
+        names.check_pattern("signal", self.signal, names.SIGNAL)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveJail(VmRequest):
+    """Remove what is left of a VM's jail; refused while its process runs, one that is not there is no error."""
+
+    operation = "jail.remove"
 
 
 REQUESTS: dict[str, type[Request]] = {
@@ -262,6 +321,10 @@ REQUESTS: dict[str, type[Request]] = {
         DropNames,
         SnapshotDisk,
         ReleaseDisk,
+        ShowJail,
+        LaunchJail,
+        SignalJail,
+        RemoveJail,
     )
 }
 

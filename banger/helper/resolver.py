@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import Any
 
+from banger.errors import HostError
 from banger.helper import table
 from banger.helper.links import open_links, resolve_bridge
 from banger.helper.nft import run_nft
+from banger.helper.program import run_program
 from banger.helper.requests import DropNames, RouteNames
 
-#: Where resolvectl is looked for: nobody but root writes there.
-_PROGRAMS = ("/usr/bin/resolvectl", "/bin/resolvectl")
-_SECONDS = 10.0
+#: Seconds that resolvectl gets: a busy machine takes ten for the first question to a resolver that was asleep.
+_SECONDS = 20.0
 
 
 def route(request: RouteNames) -> dict[str, Any]:
@@ -46,20 +46,12 @@ def drop(request: DropNames) -> dict[str, Any]:
 
 def _tell(verb: str, bridge: str, *values: str) -> bool:
     """Tell systemd-resolved of a link; False when it does not run, or does not take it."""
-    program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), None)
-    if program is None or not os.path.exists("/run/systemd/resolve") or not _is_in_its_network():
+    if not os.path.exists("/run/systemd/resolve") or not _is_in_its_network():
         return False
+    line = [verb, bridge, *values]
     try:
-        done = subprocess.run(
-            [program, verb, bridge, *values],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
-            cwd="/",
-            check=False,
-        )
-    except (subprocess.TimeoutExpired, OSError):  # guests' names do not wait for the host's
+        done = run_program("resolvectl", line, seconds=_SECONDS, package="systemd-resolved")
+    except HostError:  # guests' names do not wait for the host's
         return False
     return done.returncode == 0
 

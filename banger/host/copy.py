@@ -37,11 +37,18 @@ def copy_disk(source: Path, target: Path, progress: Callable[[int, int], None] |
         raise HostError(f"{source} cannot be copied to {target}: {error.strerror}") from error
 
 
-def _copy(source: int, target: int, progress: Callable[[int, int], None] | None) -> None:
-    size = os.fstat(source).st_size
+def clone_file(source: int, target: int) -> bool:
+    """Let an open file share all blocks of another, copied on write; False where the file system cannot."""
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:
+        return False
+    return True
+
+
+def _copy(source: int, target: int, progress: Callable[[int, int], None] | None) -> None:
+    size = os.fstat(source).st_size
+    if not clone_file(source, target):
         os.ftruncate(target, size)
         offset = 0
         while (start := _find(source, offset, os.SEEK_DATA)) is not None:

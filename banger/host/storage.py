@@ -9,8 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Copy on write between two files: ``FICLONE`` of linux/fs.h, ``_IOW(0x94, 9, int)``.
-_FICLONE = 0x40049409
+from banger.host.copy import clone_file
+
 #: Bytes of the file with a hole; a file system without holes writes them all.
 _HOLE = 4 * 1024**2
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph")
@@ -45,8 +45,18 @@ def probe_storage(directory: Path) -> Storage:
         os.fsync(one.fileno())
         sparse = os.fstat(one.fileno()).st_blocks * 512 < _HOLE // 2
         return Storage(
-            find_kind(directory), sparse, _can_lock(one.fileno()), _can_clone(one.fileno(), other.fileno())
+            find_kind(directory), sparse, _can_lock(one.fileno()), clone_file(one.fileno(), other.fileno())
         )
+
+
+def shares_blocks(directory: Path) -> bool:
+    """Tell whether a copy in a directory can share its blocks with what it is of; nothing stays there."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as one, tempfile.TemporaryFile(dir=directory) as other:
+            os.write(one.fileno(), bytes(4096))
+            return clone_file(one.fileno(), other.fileno())
+    except OSError:
+        return False
 
 
 def find_kind(directory: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
@@ -70,14 +80,6 @@ def find_kind(directory: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -
 def _can_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _can_clone(source: int, target: int) -> bool:
-    try:
-        fcntl.ioctl(target, _FICLONE, source)
     except OSError:
         return False
     return True

@@ -21,11 +21,13 @@ class VmmFeatures:
     :param attachments: kinds of network attachment it takes: ``qemu-user``, ``tap``.
     :param disk_formats: of ``raw`` and ``qcow2``.
     :param guest_channel: ``virtio-serial`` or ``vsock``.
+    :param jailed: the root helper launches it where there is one, and gives it block devices that are root's.
     """
 
     attachments: frozenset[str]
     disk_formats: frozenset[str]
     guest_channel: str
+    jailed: bool = False
     snapshots: bool = False
     hotplug: frozenset[str] = frozenset()
 

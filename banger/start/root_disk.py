@@ -44,8 +44,10 @@ def make_root_disk(ctx: StartContext) -> None:
 def _choose(ctx: StartContext) -> str:
     if "qcow2" in ctx.vmm.features.disk_formats:
         return "qcow2"
-    # A device that the helper makes is root's: only a VMM that this process starts as root can open it.
-    mapped = ctx.privileged.find() == "process" and (_MAPPER / "control").exists()
+    # The device is root's: a VMM can open it that this process starts as root, or the helper in a jail.
+    how = ctx.privileged.find()
+    opens = how == "process" or (how == "helper" and ctx.vmm.features.jailed)
+    mapped = opens and (_MAPPER / "control").exists()
     return "snapshot" if mapped and ctx.commands.find("dmsetup") is not None else "raw"
 
 

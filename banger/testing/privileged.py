@@ -16,14 +16,18 @@ from banger.helper.requests import (
     DropNames,
     EnsureBridge,
     GuardTap,
+    LaunchJail,
     ReleaseDisk,
     RemoveBridge,
+    RemoveJail,
     RemoveTap,
     Request,
     RouteNames,
     ShowBridge,
+    ShowJail,
     ShowNat,
     ShowStatus,
+    SignalJail,
     SnapshotDisk,
     TapRequest,
 )
@@ -52,6 +56,8 @@ class FakePrivileged:
         self.bridges: dict[str, FakeBridge] = {}
         self.names: dict[str, int] = {}
         self.disks: dict[str, str] = {}
+        #: VM -> whether its process runs in there.
+        self.jails: dict[str, bool] = {}
         self.blockers: list[dict[str, str]] = []
         self._how = how
 
@@ -141,6 +147,25 @@ class FakePrivileged:
 
     def _disk_release(self, request: ReleaseDisk) -> dict[str, Any]:
         return {"removed": self.disks.pop(request.vm, None) is not None}
+
+    def _jail_show(self, request: ShowJail) -> dict[str, Any]:
+        return {"firecracker": "/usr/bin/firecracker", "jailer": "/usr/bin/jailer"}
+
+    def _jail_launch(self, request: LaunchJail) -> dict[str, Any]:
+        if self.jails.get(request.vm):
+            raise ConflictError(f"{request.vm} is running in its jail", hint="banger vm kill")
+        self.jails[request.vm] = True
+        return {"pid": 1, "start_time": 0}
+
+    def _jail_signal(self, request: SignalJail) -> dict[str, Any]:
+        if request.vm in self.jails:
+            self.jails[request.vm] = False
+        return {"ended": True}
+
+    def _jail_remove(self, request: RemoveJail) -> dict[str, Any]:
+        if self.jails.get(request.vm):
+            raise ConflictError(f"{request.vm} is running in its jail", hint="banger vm kill")
+        return {"removed": self.jails.pop(request.vm, None) is not None}
 
     def _nat_allow(self, request: AllowNat) -> dict[str, Any]:
         bridge = self._resolve(request)

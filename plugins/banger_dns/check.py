@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from banger.api import CheckResult, CheckStatus, Commands, HostError, HostPrivileged
+from banger.api import (
+    BangerError,
+    CheckResult,
+    CheckStatus,
+    Commands,
+    HostError,
+    HostPrivileged,
+    Privileged,
+    ShowNat,
+)
 from banger_dns.guests import HUB
 from banger_dns.route import Route, find_route
 from banger_dns.server import ADDRESS, Serving, wait_serving
@@ -17,6 +26,12 @@ _SECONDS = 3.0
 _START_SECONDS = 1.0
 #: There while systemd-resolved runs.
 _RESOLVED = Path("/run/systemd/resolve")
+#: How a firewall is told to let guests ask, by its name.
+_OPEN = {
+    "firewalld": "sudo firewall-cmd --permanent --zone=trusted --add-interface={bridge}; sudo firewall-cmd --reload",
+    "ufw": "sudo ufw allow in on {bridge} to any port {port}",
+    "": "let it accept port {port}, UDP and TCP, from {bridge}",
+}
 _RESOLV, _NSSWITCH = Path("/etc/resolv.conf"), Path("/etc/nsswitch.conf")
 
 
@@ -30,6 +45,8 @@ def check_names(commands: Commands) -> CheckResult:
             "banger daemon status",
         )
     where = f"{ADDRESS}:{serving.port}"
+    if (closed := find_closed(HostPrivileged(), serving.port)) is not None:
+        return CheckResult(CheckStatus.WARN, *closed)
     if resolves(serving, commands):
         return CheckResult(CheckStatus.PASS, f"NAME.vm resolves to running VMs (asked at {where})")
     if route is None and not HUB.places and _is_led_by_bridges():
@@ -39,6 +56,22 @@ def check_names(commands: Commands) -> CheckResult:
         detail = f"programs do not find NAME.vm: only {where} knows it"
         return CheckResult(CheckStatus.WARN, detail, INSTALL)
     return CheckResult(CheckStatus.WARN, *_explain(route, serving))
+
+
+def find_closed(privileged: Privileged, port: int) -> tuple[str, str] | None:
+    """Return which firewall lets no guest ask for names, and what to do; None when none is in the way."""
+    for place in sorted(HUB.places, key=lambda place: place.bridge):
+        try:
+            found = privileged.call(ShowNat(place.bridge, place.mark))["blockers"]
+        except BangerError:  # doctor says so of the helper itself
+            continue
+        for blocker in found:
+            if blocker["hook"] == "input":
+                named = blocker["who"] or "a firewall"
+                where = f"{blocker['table']}, chain {blocker['chain']}"
+                hint = _OPEN.get(blocker["who"], _OPEN[""]).format(bridge=place.bridge, port=port)
+                return f"{named} drops what VMs ask this host for names ({where})", hint
+    return None
 
 
 def _explain(route: Route, serving: Serving) -> tuple[str, str]:

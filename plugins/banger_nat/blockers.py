@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _HINTS = {
     "docker": "sudo iptables -I DOCKER-USER -i {bridge} -j ACCEPT; sudo iptables -I DOCKER-USER -o {bridge} -j ACCEPT",
@@ -10,6 +10,11 @@ _HINTS = {
     "ufw": "sudo ufw route allow in on {bridge}; sudo ufw route allow out on {bridge}",
     "": "let it accept what comes from {bridge} and goes there",
 }
+
+
+def on_the_way_out(blockers: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Return those of the helper's findings that concern what the host forwards."""
+    return [blocker for blocker in blockers if blocker["hook"] == "forward"]
 
 
 def describe_blockers(blocker: Mapping[str, str], bridge: str) -> tuple[str, str]:

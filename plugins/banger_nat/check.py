@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from banger.api import BangerError, CheckResult, CheckStatus, Commands, HostPrivileged, ShowNat
-from banger_nat.blockers import describe_blockers
+from banger_nat.blockers import describe_blockers, on_the_way_out
 from banger_nat.note import find_places
 
 #: Where the kernel says of each link, or of all, whether it forwards.
@@ -24,7 +24,7 @@ def check_nat(commands: Commands, settings: Path = _SETTINGS) -> CheckResult:
     except BangerError as error:
         return CheckResult(CheckStatus.WARN, error.message, error.hint)
     for bridge, nat in shown:
-        for blocker in nat["blockers"]:
+        for blocker in on_the_way_out(nat["blockers"]):
             return CheckResult(CheckStatus.WARN, *describe_blockers(blocker, bridge))
         if nat["guests"] and not nat["forwarding"]:
             return CheckResult(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from banger.api import AllowNat, DenyNat, ShowNat, StartContext, Tap, UndoContext
-from banger_nat.blockers import describe_blockers
+from banger_nat.blockers import describe_blockers, on_the_way_out
 from banger_nat.note import NOTE, write_note
 
 
@@ -18,7 +18,7 @@ def allow(ctx: StartContext) -> None:
     write_note(ctx.paths.directory, tap.bridge, tap.mark, ctx.vm.address)
     ctx.privileged.call(AllowNat(tap.bridge, tap.mark, (ctx.vm.address,), only=False))
     blockers = ctx.privileged.call(ShowNat(tap.bridge, tap.mark))["blockers"]
-    for blocker in blockers:
+    for blocker in on_the_way_out(blockers):
         detail, hint = describe_blockers(blocker, tap.bridge)
         ctx.notice(f"{detail}; {hint}")
 

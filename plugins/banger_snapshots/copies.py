@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from banger.api import HostError, OperationContext, allocated_bytes, copy_disk, format_bytes
+from banger.api import HostError, OperationContext, allocated_bytes, copy_disk, format_bytes, shares_blocks
 from banger_snapshots.shelf import sync
 
 #: The disks of a VM, as the steps that make them call them: what stands before the dot.
 _DISKS = ("root.*", "work.*")
 #: Bytes that stay free on the host's disk.
 _SPARE = 256 << 20
-#: Let a file share all its blocks with another (linux/fs.h).
-_FICLONE = 0x40049409
 
 
 def find_disks(directory: Path) -> list[Path]:
@@ -50,21 +47,6 @@ def check_room(disks: Iterable[Path], target: Path) -> None:
             f" of which {format_bytes(_SPARE)} have to stay so",
             hint="banger system df shows what takes room; banger vm prune, banger vm snapshot delete",
         )
-
-
-def shares_blocks(directory: Path) -> bool:
-    """Tell whether copies on a file system share their blocks with what they are of."""
-    one, two = directory / ".one", directory / ".two"
-    try:
-        one.write_bytes(bytes(4096))
-        with open(one, "rb") as source, open(two, "wb") as copy:
-            fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
-    except OSError:
-        return False
-    finally:
-        one.unlink(missing_ok=True)
-        two.unlink(missing_ok=True)
-    return True
 
 
 def sync_all(directory: Path, files: Iterable[Path]) -> None:

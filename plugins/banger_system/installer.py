@@ -16,6 +16,7 @@ from banger.api import BangerError, Client, Commands, ConflictError, HostError, 
 from banger_system.environment import daemon_files, find_python, helper_files, make_environment
 from banger_system.guard import find_writable
 from banger_system.layout import DAEMON_UNIT, HELPER_UNIT, Layout
+from banger_system.programs import find_programs
 from banger_system.service import ask_daemon, check_systemd, systemctl, wait_answers
 from banger_system.tools import make_tools
 from banger_system.units import Owner, daemon_unit, helper_unit, tmpfiles
@@ -42,7 +43,7 @@ def install(owner: Owner, layout: Layout, commands: Commands, tell: Tell) -> dic
         make_environment(staged / "daemon", python, daemon_files(), commands)
         make_tools(staged / "bin", commands)
         check_code(layout, (staged,))
-        files = _files(owner, layout)
+        files = _files(owner, layout, find_programs(commands, layout.uid))
         tell("starting the services")
         with _restoring(files, layout, commands):
             stop(commands)
@@ -126,7 +127,7 @@ def _make_parents(path: Path, layout: Layout) -> None:
             folder.chmod(0o755)
 
 
-def _files(owner: Owner, layout: Layout) -> dict[Path, str]:
+def _files(owner: Owner, layout: Layout, programs: dict[str, str]) -> dict[Path, str]:
     commit, _ = build_info()
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     noted = (
@@ -135,8 +136,8 @@ def _files(owner: Owner, layout: Layout) -> dict[Path, str]:
         f'installed_at = "{now}"\n'
     )
     return {
-        layout.unit(HELPER_UNIT): helper_unit(owner),
-        layout.unit(DAEMON_UNIT): daemon_unit(owner),
+        layout.unit(HELPER_UNIT): helper_unit(owner, programs),
+        layout.unit(DAEMON_UNIT): daemon_unit(owner, programs),
         layout.tmpfiles: tmpfiles(owner),
         layout.install: noted,
     }
@@ -239,6 +240,7 @@ def uninstall(layout: Layout, commands: Commands, *, force: bool, purge: bool) -
                 systemctl(commands, "disable", "--now", "--quiet", name, check=False)
                 systemctl(commands, "kill", "--signal=SIGKILL", name, check=False)  # what it left running
     paths = [layout.unit(DAEMON_UNIT), layout.unit(HELPER_UNIT), layout.tmpfiles, layout.install, layout.code]
+    paths.append(layout.jails)
     removed = _remove((*paths, *(layout.state if purge else ())))
     _remove_runtime(layout)
     with contextlib.suppress(OSError):

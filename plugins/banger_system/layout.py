@@ -13,6 +13,8 @@ HELPER, DAEMON, TOOLS = CODE / "helper", CODE / "daemon", CODE / "bin"
 HELPER_UNIT, DAEMON_UNIT = "bangerd-root.service", "bangerd.service"
 #: Where the helper listens: a directory of root's, which the owner cannot put anything into.
 HELPER_SOCKET = Path("/run/bangerd-root/helper.sock")
+#: Where the helper has jails; its unit makes it.
+_JAILS = Path("/var/lib/bangerd-root")
 _UNITS = Path("/etc/systemd/system")
 _TMPFILES = Path("/etc/tmpfiles.d/banger.conf")
 
@@ -50,6 +52,10 @@ class Layout:
 
     def unit(self, name: str) -> Path:
         return self.at(_UNITS / name)
+
+    @property
+    def jails(self) -> Path:
+        return self.at(_JAILS)
 
     @property
     def state(self) -> tuple[Path, ...]:

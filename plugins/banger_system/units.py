@@ -7,7 +7,9 @@ import grp
 import os
 import pwd
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from banger.api import UsageError
 from banger_system.layout import DAEMON, DAEMON_UNIT, HELPER, HELPER_SOCKET, HELPER_UNIT, TOOLS
@@ -24,15 +26,20 @@ After=network.target
 
 [Service]
 Type=exec
-ExecStart={helper}/bin/python3 -I -m banger.helper --socket {socket} --owner {uid}
+{programs}ExecStart={helper}/bin/python3 -I -m banger.helper --socket {socket} --owner {uid}
 Restart=on-failure
 RestartSec=200ms
 # What it started for VMs goes on when it is started again, and so do their sockets.
 KillMode=process
 SendSIGKILL=no
+# A control group below its own for each VM that it launches.
+Delegate=yes
 RuntimeDirectory=bangerd-root
 RuntimeDirectoryMode=0755
 RuntimeDirectoryPreserve=yes
+# Jails; in nobody's reach but root's.
+StateDirectory=bangerd-root
+StateDirectoryMode=0700
 UMask=0077
 
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL CAP_MKNOD CAP_NET_ADMIN CAP_NET_RAW
@@ -50,8 +57,10 @@ ProtectKernelModules=yes
 ProtectControlGroups=yes
 ProtectProc=default
 DevicePolicy=closed
-DeviceAllow=/dev/net/tun rw
-DeviceAllow=/dev/kvm rw
+DeviceAllow=/dev/net/tun rwm
+DeviceAllow=/dev/kvm rwm
+# jailer makes it in each jail where the kernel has it; nothing opens it.
+DeviceAllow=/dev/userfaultfd m
 DeviceAllow=/dev/loop-control rw
 DeviceAllow=/dev/mapper/control rw
 DeviceAllow=block-loop rwm
@@ -94,7 +103,7 @@ Type=exec
 User={owner}
 Group={gid}
 Environment=PATH={tools}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-Environment=BANGER_MODE=system LANG=C.UTF-8 HOME={home} USER={owner} LOGNAME={owner}
+{programs}Environment=BANGER_MODE=system LANG=C.UTF-8 HOME={home} USER={owner} LOGNAME={owner}
 WorkingDirectory=/
 ExecStart=!{setpriv} --reuid {uid} --regid {gid} --groups {groups} --inh-caps -all \\
     {daemon}/bin/python3 -I -m banger.daemon.main
@@ -180,14 +189,23 @@ def find_owner(name: str) -> Owner:
     return Owner(entry.pw_name, entry.pw_uid, entry.pw_gid, home, tuple(sorted(groups)))
 
 
-def helper_unit(owner: Owner) -> str:
-    """Return the helper's unit."""
-    text = _HELPER.format(owner=owner.name, uid=owner.uid, helper=HELPER, socket=HELPER_SOCKET)
+def helper_unit(owner: Owner, programs: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the helper's unit.
+
+    :param programs: variables that name programs it launches: :func:`banger_system.programs.find_programs`.
+    """
+    text = _HELPER.format(
+        owner=owner.name, uid=owner.uid, helper=HELPER, socket=HELPER_SOCKET, programs=_variables(programs)
+    )
     return _MARK + text
 
 
-def daemon_unit(owner: Owner) -> str:
-    """Return the daemon's unit."""
+def _variables(programs: Mapping[str, str]) -> str:
+    return "".join(f"Environment={name}={path}\n" for name, path in programs.items())
+
+
+def daemon_unit(owner: Owner, programs: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the daemon's unit; ``programs`` as for the helper's."""
     text = _DAEMON.format(
         owner=owner.name,
         uid=owner.uid,
@@ -198,6 +216,7 @@ def daemon_unit(owner: Owner) -> str:
         tools=TOOLS,
         helper_unit=HELPER_UNIT,
         setpriv=_SETPRIV,
+        programs=_variables(programs),
     )
     return _MARK + text
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from banger.api import Vmm, VmmFeatures, hookimpl
+
+if TYPE_CHECKING:
+    from banger.api import Vm
 
 
 @hookimpl
@@ -20,6 +25,7 @@ def banger_register_vmms() -> list[Vmm]:
                 attachments=frozenset({"tap"}),
                 disk_formats=frozenset({"raw"}),
                 guest_channel="vsock",
+                jailed=True,
             ),
             priority=60,
             guest_modules=machine.GUEST_MODULES,
@@ -34,3 +40,11 @@ def banger_register_vmms() -> list[Vmm]:
             resume=run_state.resume,
         )
     ]
+
+
+@hookimpl
+def banger_vm_deleted(vm: Vm) -> None:
+    """Remove the jail of a VM whose record of it was lost."""
+    from banger_vmm_firecracker.jail import forget
+
+    forget(vm)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from banger.api import Check, CheckResult, CheckStatus, Commands, HostError
+from banger.api import (
+    BangerError,
+    Check,
+    CheckResult,
+    CheckStatus,
+    Commands,
+    HostError,
+    HostPrivileged,
+    Privileged,
+    ShowJail,
+)
 from banger_vmm_firecracker.probe import find_program, find_version, is_safe, probe
 
 
@@ -22,4 +32,24 @@ def check_firecracker(commands: Commands) -> CheckResult:
     return CheckResult(status, found.reason or "not usable", found.hint)
 
 
-CHECKS = (Check("firecracker", check_firecracker),)
+def check_jail(commands: Commands, privileged: Privileged | None = None) -> CheckResult:
+    """A jail can be made for it: programs that are root's alone and of one version, a place that takes devices."""
+    asked = privileged or HostPrivileged()
+    if find_program(commands) is None:
+        return CheckResult(CheckStatus.PASS, "not needed: firecracker is not installed")
+    if asked.find() is None:
+        return CheckResult(CheckStatus.PASS, "none: no root helper answers you, nor are you root")
+    try:
+        found = asked.call(ShowJail())
+        versions = {name: ".".join(map(str, find_version(commands, str(found[name])))) for name in _PROGRAMS}
+    except BangerError as error:
+        return CheckResult(CheckStatus.WARN, error.message, error.hint)
+    if len(set(versions.values())) > 1:
+        said = " and ".join(f"{name} {version}" for name, version in versions.items())
+        return CheckResult(CheckStatus.WARN, f"{said} are of different versions", _ONE_VERSION)
+    return CheckResult(CheckStatus.PASS, f"firecracker runs in one, by jailer {versions['jailer']}")
+
+
+_PROGRAMS = ("firecracker", "jailer")
+_ONE_VERSION = "install both from one release: https://github.com/firecracker-microvm/firecracker/releases"
+CHECKS = (Check("firecracker", check_firecracker), Check("firecracker-jail", check_jail))

@@ -11,7 +11,7 @@ from banger.api import Commands, HostError, VmmProbe, probe_kvm
 #: Names the program where it is not on PATH.
 VARIABLE = "BANGER_FIRECRACKER"
 PROGRAM = "firecracker"
-_VERSION = re.compile(rb"Firecracker v([0-9]+)\.([0-9]+)\.([0-9]+)")
+_VERSION = re.compile(rb"(?:Firecracker|Jailer) v([0-9]+)\.([0-9]+)\.([0-9]+)")
 
 #: Series -> the first patch level of it without the holes below. Every newer series has the fixes from its start.
 _SAFE = {(1, 14): 4, (1, 15): 1}
@@ -61,7 +61,7 @@ _versions: dict[tuple[str, int], Version] = {}
 
 
 def find_version(commands: Commands, path: str) -> Version:
-    """Return a program's version; HostError when it does not say that it is Firecracker."""
+    """Return a program's version; HostError when it does not say that it is Firecracker, or its jailer."""
     key = (path, os.stat(path).st_mtime_ns if os.path.exists(path) else 0)
     if key not in _versions:
         match = _VERSION.search(commands.run([path, "--version"], timeout=10).stdout)

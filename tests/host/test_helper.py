@@ -257,7 +257,7 @@ def test_a_firewall_that_drops_is_named_unless_it_knows_the_bridge(seam: Seam) -
     seam.call("bridge.ensure", NETWORK)
     seam.where.sh("iptables -P FORWARD DROP; iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER")
     found = seam.call("nat.show", BRIDGE)["blockers"]
-    assert found == [{"table": "ip filter", "chain": "FORWARD", "who": "docker"}]
+    assert found == [{"table": "ip filter", "chain": "FORWARD", "hook": "forward", "who": "docker"}]
     seam.where.sh(
         "iptables -I DOCKER-USER -i br-banger -j ACCEPT; iptables -I DOCKER-USER -o br-banger -j ACCEPT"
     )
@@ -266,7 +266,19 @@ def test_a_firewall_that_drops_is_named_unless_it_knows_the_bridge(seam: Seam) -
         "nft add table inet firewalld; nft 'add chain inet firewalld f { type filter hook forward priority 10; }'"
     )
     found = seam.call("nat.show", BRIDGE)["blockers"]
-    assert found == [{"table": "inet firewalld", "chain": "f", "who": "firewalld"}]
+    assert found == [{"table": "inet firewalld", "chain": "f", "hook": "forward", "who": "firewalld"}]
+
+
+def test_a_firewall_that_lets_nothing_in_is_named_although_it_forwards_for_the_bridge(seam: Seam) -> None:
+    seam.call("bridge.ensure", NETWORK)
+    seam.where.sh("iptables -A FORWARD -i br-banger -j ACCEPT; iptables -P INPUT DROP")
+    seam.where.sh(
+        "iptables -N ufw-user-forward; iptables -N ufw-user-input; iptables -A INPUT -j ufw-user-input"
+    )
+    found = seam.call("nat.show", BRIDGE)["blockers"]
+    assert found == [{"table": "ip filter", "chain": "INPUT", "hook": "input", "who": "ufw"}]
+    seam.where.sh("iptables -A ufw-user-input -i br-banger -p udp --dport 42069 -j ACCEPT")
+    assert seam.call("nat.show", BRIDGE)["blockers"] == []
 
 
 @pytest.mark.parametrize("seam", ["helper"], indirect=True)

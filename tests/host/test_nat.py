@@ -67,7 +67,7 @@ def test_guests_reach_the_internet_masqueraded_and_nobody_else_does() -> None:
         )
         assert ask(guests, GUEST, INTERNET, patience=1) == "no answer"
         [blocker] = seam.call("nat.show", BRIDGE)["blockers"]
-        assert blocker == {"table": "ip f", "chain": "f", "who": ""}
+        assert blocker == {"table": "ip f", "chain": "f", "hook": "forward", "who": ""}
         host.sh("nft delete table ip f")
 
         seam.call("nat.deny", {**BRIDGE, "address": GUEST})

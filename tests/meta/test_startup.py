@@ -85,7 +85,7 @@ def test_help_imports_nothing_heavy_and_no_command(banger_dirs: BangerDirs) -> N
     loaded = imported("--help")
     assert heavy(loaded) == set()
     commands = {name for name in loaded if name.startswith("banger.cli.")}
-    ours = ("main", "group", "table", "output", "stdio")
+    ours = ("main", "group", "table", "output", "stdio", "which")
     assert commands <= {f"banger.cli.{name}" for name in ours}
 
 

@@ -8,5 +8,6 @@ ps axo user:20,args | awk '/qemu-system|firecracker|banger\.(daemon|helper)|mmde
 ss --listening --unix --no-header | awk '{print "socket " $5}' | grep banger
 mount | grep banger | sed 's/^/mount /'
 find /etc/banger /etc/systemd/system /etc/tmpfiles.d /usr/local/lib -maxdepth 2 -name '*banger*' -o -maxdepth 2 -path '*banger/*' 2> /dev/null | sed 's/^/file /'
+find /var/lib/bangerd-root -mindepth 1 -maxdepth 2 2> /dev/null | sed 's/^/jail /'
 find /var/lib/banger/vms /var/lib/banger/s /var/lib/banger/staging /home/*/.local/state/banger/vms /home/*/.local/state/banger/staging -mindepth 1 2> /dev/null | sed 's/^/file /'
 true

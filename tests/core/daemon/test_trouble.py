@@ -10,14 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from banger.cli.client import Client
 from banger.cli.launch import daemon_pid, end_daemon
 from banger.config.paths import Paths, find_paths, make_directories, make_private
-from banger.errors import DaemonError, StoreError
-from banger.host.process import wait_ended
+from banger.errors import DaemonError, StaleDaemonError, StoreError
+from banger.host.process import process_start_time, wait_ended
 from banger.store.database import Database
 from banger.testing.pytest_plugin import BangerDirs
 from banger.testing.samples import sample_image, sample_kernel, sample_vm
@@ -93,6 +94,18 @@ def test_a_stopped_daemon_can_be_ended_by_force_only(paths: Paths, monkeypatch: 
     assert end_daemon(Client(), force=True)
     assert daemon_pid(paths) is None or wait_ended(pid, 1)
     assert not end_daemon(Client(), force=True)
+
+
+def test_one_that_ends_already_is_waited_for(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid, peek = running_daemon(paths), Client.peek
+
+    def second(client: Client, name: str, timeout: float, params: Any = None) -> dict[str, Any]:
+        peek(client, name, timeout, params)
+        raise StaleDaemonError("the daemon is ending", hint="run the command again")
+
+    monkeypatch.setattr(Client, "peek", second)
+    assert end_daemon(Client(), force=False)
+    assert process_start_time(pid) is None
 
 
 def test_a_process_that_holds_the_lock_and_never_serves_is_named(

@@ -17,11 +17,13 @@ from banger.helper.requests import (
     EnsureBridge,
     GuardTap,
     RemoveBridge,
+    RemoveJail,
     RemoveTap,
     Request,
     RouteNames,
     ShowBridge,
     ShowNat,
+    SignalJail,
 )
 
 OURS, OTHERS = ("br-banger", "0123abcd"), ("br-banger", "ffffffff")
@@ -78,3 +80,5 @@ def check_contract(call: Callable[[Request], dict[str, Any]]) -> None:
     assert call(RemoveBridge(*OURS)) == {"removed": True}
     assert call(RemoveBridge(*OURS)) == {"removed": False}
     assert call(DenyNat(*OURS, "172.16.176.2")) == {"removed": False}
+    assert call(SignalJail("f0" * 16, "SIGKILL")) == {"ended": True}
+    assert call(RemoveJail("f0" * 16)) == {"removed": False}

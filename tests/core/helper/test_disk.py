@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,13 +64,12 @@ class Kernel:
         self.mapper = mapper
         mapper.mkdir()
         monkeypatch.setattr(disk, "_MAPPER", mapper)
-        monkeypatch.setattr(disk, "_PROGRAMS", ("/bin/true",))
-        monkeypatch.setattr(disk.subprocess, "run", self.run)
+        monkeypatch.setattr(disk, "run_program", self.run)
         monkeypatch.setattr(disk, "attached", self.attached)
 
-    def run(self, line: list[str], *, input: str, **_: Any) -> Any:
-        command, name = line[1], line[-1]
-        self.lines.append((command, name, input))
+    def run(self, program: str, line: list[str], *, text: str, **_: Any) -> Any:
+        command, name = line[0], line[-1]
+        self.lines.append((command, name, text))
         if command == "create" and self.refuses == name[-4:]:
             return SimpleNamespace(returncode=1, stderr="device-mapper: no memory\nCommand failed\n")
         if command == "create":
@@ -138,19 +136,3 @@ def test_no_loop_device_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Mo
     ):
         pass
     assert "losetup" in (caught.value.hint or "")
-
-
-def test_no_program_is_one_clear_line(
-    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(disk, "_PROGRAMS", ())
-    with pytest.raises(HostError, match="dmsetup is not installed"):
-        disk.snapshot(make(tmp_path), os.geteuid())
-
-    def slow(line: list[str], **_: Any) -> Any:
-        raise subprocess.TimeoutExpired(line, 1)
-
-    monkeypatch.setattr(disk, "_PROGRAMS", ("/bin/true",))
-    monkeypatch.setattr(disk.subprocess, "run", slow)
-    with pytest.raises(HostError, match="dmsetup did not end within"):
-        disk.snapshot(make(tmp_path), os.geteuid())

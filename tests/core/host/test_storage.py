@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from banger.host.checks import judge_storage
-from banger.host.storage import Storage, find_existing, find_kind, probe_storage
+from banger.host.storage import Storage, find_existing, find_kind, probe_storage, shares_blocks
 from banger.model.check import CheckStatus
 
 _MOUNTS = """\
@@ -23,7 +23,9 @@ damaged
 def test_probe_finds_holes_and_locks_and_leaves_nothing(tmp_path: Path) -> None:
     storage = probe_storage(tmp_path)
     assert storage.sparse and storage.locks and storage.kind != "unknown"
+    assert storage.reflink == shares_blocks(tmp_path)
     assert list(tmp_path.iterdir()) == []
+    assert not shares_blocks(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(

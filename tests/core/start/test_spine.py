@@ -26,9 +26,10 @@ from banger.testing.step_contract import MakeStart, StartStepContract
 STEPS = {step.name: step for step in SPINE}
 
 
-def reads(*formats: str) -> Any:
+def reads(*formats: str, jailed: bool = False) -> Any:
     """A VMM that reads disks of these formats."""
-    return SimpleNamespace(name="v", features=SimpleNamespace(disk_formats=frozenset(formats)))
+    features = SimpleNamespace(disk_formats=frozenset(formats), jailed=jailed)
+    return SimpleNamespace(name="v", features=features)
 
 
 def test_the_core_plan_is_the_one_in_the_architecture(plan_for: PlanFor) -> None:
@@ -120,17 +121,18 @@ def test_a_snapshots_device_is_the_vms_by_name_and_made_at_each_start(
     assert fake.disks == {} and not list(start.paths.directory.glob("root.*"))
 
 
-def test_a_helpers_device_would_be_roots_so_there_the_disk_is_a_copy(
-    tmp_path: Path, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("jailed", "kind"), [(False, "raw"), (True, "snapshot")])
+def test_a_helpers_device_is_roots_so_it_is_for_what_the_helper_launches(
+    tmp_path: Path, fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch, jailed: bool, kind: str
 ) -> None:
     monkeypatch.setattr(root_disk, "_MAPPER", tmp_path)
     monkeypatch.setattr(FakeCommands, "find", lambda *_: "/sbin/dmsetup")
     (tmp_path / "control").touch()
     host = {"commands": fake_host.commands, "disks": fake_host.disks}
-    start = FakeStart(tmp_path, **host, vmm=reads("raw"), privileged=FakePrivileged("helper"))
+    start = FakeStart(tmp_path, **host, vmm=reads("raw", jailed=jailed), privileged=FakePrivileged("helper"))
     start.paths.rootfs.write_bytes(bytes(8192))
     start.run(STEPS["root-disk"])
-    assert start.section(STEPS["root-disk"])["format"] == "raw"
+    assert start.section(STEPS["root-disk"])["format"] == kind
 
 
 def test_a_raw_root_disk_is_a_copy_as_large_as_the_guest_is_to_see_it(

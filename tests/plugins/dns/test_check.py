@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from banger.helper.requests import EnsureBridge
 from banger.model.check import CheckStatus
 from banger.testing.fakes import FakeCommands
 from banger.testing.privileged import FakePrivileged
 from banger_dns import check, server
+from banger_dns.guests import Place
 from banger_dns.route import Route
 
 SERVING = server.Serving(42070, "0a1b._banger.vm")
@@ -112,3 +114,26 @@ def test_local_resolver(tmp_path: Path, resolv: str | None, nsswitch: str | None
         if text is not None:
             (tmp_path / name).write_text(text)
     assert check.has_local_resolver(tmp_path / "resolv", tmp_path / "nsswitch") is local
+
+
+@pytest.mark.parametrize(
+    ("who", "named", "hint"),
+    [
+        ("ufw", "ufw drops", "sudo ufw allow in on br-banger to any port 42070"),
+        ("firewalld", "firewalld drops", "--add-interface=br-banger"),
+        ("", "a firewall drops", "let it accept port 42070, UDP and TCP, from br-banger"),
+    ],
+)
+def test_a_firewall_that_lets_no_guest_ask(
+    serving: server.Serving, monkeypatch: pytest.MonkeyPatch, who: str, named: str, hint: str
+) -> None:
+    privileged = FakePrivileged("helper")
+    privileged.call(EnsureBridge("br-banger", "0123abcd", "172.16.176.1", 20))
+    monkeypatch.setattr(check, "HostPrivileged", lambda: privileged)
+    monkeypatch.setattr(check.HUB, "places", {Place("br-banger", "0123abcd", "172.16.176.1")})
+    privileged.blockers = [{"table": "ip filter", "chain": "FORWARD", "hook": "forward", "who": "docker"}]
+    assert check.check_names(resolver()).status is CheckStatus.PASS, "that is nothing to names"
+    privileged.blockers += [{"table": "ip filter", "chain": "INPUT", "hook": "input", "who": who}]
+    found = check.check_names(resolver())
+    assert found.status is CheckStatus.WARN and hint in (found.hint or "")
+    assert found.detail.startswith(f"{named} what VMs ask this host for names (ip filter, chain INPUT)")

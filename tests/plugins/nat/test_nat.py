@@ -64,7 +64,10 @@ def test_a_vm_on_a_bridge_gets_its_way_out_and_a_note_of_it(tmp_path: Path) -> N
 def test_a_firewall_in_the_way_is_said_with_what_to_do(tmp_path: Path) -> None:
     start = make_start(tmp_path)
     assert isinstance(start.privileged, FakePrivileged)
-    start.privileged.blockers = [{"table": "ip filter", "chain": "FORWARD", "who": "docker"}]
+    start.privileged.blockers = [
+        {"table": "ip filter", "chain": "INPUT", "hook": "input", "who": "ufw"},
+        {"table": "ip filter", "chain": "FORWARD", "hook": "forward", "who": "docker"},
+    ]
     start.run(STEP)
     [notice] = start.notices
     assert notice.startswith(
@@ -159,7 +162,7 @@ def test_doctor_says_something_everywhere(
     policy.write_text("0\n")
     found = check_nat(fake_host.commands, tmp_path)
     assert found.status.value == "FAIL" and f"net.ipv4.conf.{BRIDGE}.forwarding=1" in str(found.hint)
-    seam.blockers = [{"table": "inet firewalld", "chain": "f", "who": "firewalld"}]
+    seam.blockers = [{"table": "inet firewalld", "chain": "f", "hook": "forward", "who": "firewalld"}]
     found = check_nat(fake_host.commands)
     assert found.status.value == "WARN" and "firewall-cmd" in str(found.hint)
     monkeypatch.setattr("banger_nat.check.HostPrivileged", lambda: FakePrivileged(None))

@@ -214,11 +214,6 @@ def test_no_room(app: BangerApp, disks: Path, monkeypatch: pytest.MonkeyPatch) -
     assert make(app)["name"] == "snapshot-1"
 
 
-def test_a_file_system_is_asked_whether_copies_share(tmp_path: Path) -> None:
-    copies.shares_blocks(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_commands(app: BangerApp, disks: Path, run_cli: RunCli) -> None:
     said = run_cli("vm", "snapshot", "list", "web")
     assert (said.status, said.stdout) == (0, "")

@@ -82,6 +82,21 @@ def test_the_daemon_gives_up_root_before_any_code_of_ours() -> None:
     assert "CapabilityBoundingSet=CAP_SETGID CAP_SETUID\n" in text and "AmbientCapabilities" not in text
 
 
+def test_the_helper_makes_devices_in_jails_and_groups_below_its_own() -> None:
+    lines = set(TEXTS[HELPER_UNIT].splitlines())
+    assert {"DeviceAllow=/dev/kvm rwm", "DeviceAllow=/dev/net/tun rwm", "Delegate=yes"} <= lines
+    assert {"StateDirectory=bangerd-root", "StateDirectoryMode=0700", "ProtectControlGroups=yes"} <= lines
+    assert "Delegate" not in TEXTS[DAEMON_UNIT] and "rwm" not in TEXTS[DAEMON_UNIT]
+
+
+def test_programs_of_now_are_in_both_units() -> None:
+    programs = {"BANGER_FIRECRACKER": "/opt/fc/firecracker", "BANGER_JAILER": "/opt/fc/jailer"}
+    for text in (helper_unit(OWNER, programs), daemon_unit(OWNER, programs)):
+        lines = text.partition("\n[Service]\n")[2].splitlines()
+        assert {f"Environment={name}={path}" for name, path in programs.items()} <= set(lines)
+    assert not any("BANGER_FIRECRACKER" in text for text in TEXTS.values())
+
+
 def test_places_are_the_owners_alone() -> None:
     lines = [line for line in tmpfiles(OWNER).splitlines() if not line.startswith("#")]
     assert lines == [

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from banger.errors import HostError
+from banger.helper.requests import ShowJail
 from banger.host.kvm import Kvm
 from banger.model.check import CheckStatus
 from banger.testing.fakes import FakeCommands
+from banger.testing.privileged import FakePrivileged
 from banger_vmm_firecracker import checks, probe
 
 
@@ -67,3 +71,41 @@ def test_a_program_that_is_something_else_is_not_used(commands: FakeCommands) ->
     commands.answer("--version", stdout=b"QEMU emulator version 8.2.4\n")
     assert "does not say that it is Firecracker" in str(probe.probe(commands, "auto").reason)
     assert checks.check_firecracker(commands).status is CheckStatus.FAIL
+
+
+def says_both(commands: FakeCommands, firecracker: str, jailer: str) -> None:
+    commands.answer("firecracker --version", stdout=f"Firecracker v{firecracker}\n".encode())
+    commands.answer("jailer --version", stdout=f"Jailer v{jailer}\n".encode())
+
+
+def test_a_jail_wants_both_programs_of_one_version(commands: FakeCommands) -> None:
+    says_both(commands, "1.15.1", "1.15.1")
+    found = checks.check_jail(commands, FakePrivileged("helper"))
+    assert (found.status, found.detail) == (CheckStatus.PASS, "firecracker runs in one, by jailer 1.15.1")
+    probe._versions.clear()
+    says_both(commands, "1.15.1", "1.14.4")
+    found = checks.check_jail(commands, FakePrivileged("helper"))
+    assert found.status is CheckStatus.WARN
+    assert found.detail == "firecracker 1.15.1 and jailer 1.14.4 are of different versions"
+
+
+def test_a_jail_that_cannot_be_made_is_said_with_its_reason(commands: FakeCommands) -> None:
+    class Refuses(FakePrivileged):
+        def _jail_show(self, request: ShowJail) -> dict[str, Any]:
+            raise HostError("no devices can be made there", hint="mend it")
+
+    found = checks.check_jail(commands, Refuses())
+    assert (found.status, found.detail, found.hint) == (
+        CheckStatus.WARN,
+        "no devices can be made there",
+        "mend it",
+    )
+
+
+def test_where_nobody_can_make_a_jail_none_is_missed(
+    commands: FakeCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checks.check_jail(commands, FakePrivileged(None)).detail.startswith("none: no root helper")
+    monkeypatch.delenv(probe.VARIABLE)
+    monkeypatch.setattr(commands, "find", lambda _: None)
+    assert checks.check_jail(commands).detail == "not needed: firecracker is not installed"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -15,7 +12,7 @@ from typing import Any
 import pytest
 
 from banger.errors import VmmError
-from banger.host.process import is_process_alive, process_start_time
+from banger.host.process import process_start_time
 from banger.model.vmm import LaunchPlan
 from banger.start.step import StartStep
 from banger.testing.samples import sample_id, sample_vm
@@ -100,28 +97,6 @@ def start(tmp_path: Path) -> Iterator[FakeStart]:
     start.undo(make_step())
 
 
-def test_process_is_in_a_session_of_its_own_with_nothing_of_ours(start: FakeStart) -> None:
-    start.run(make_step())
-    pid = start.section(make_step())["pid"]
-    assert os.getsid(pid) == pid
-    environment = Path(f"/proc/{pid}/environ").read_bytes()
-    assert b"PYTEST_CURRENT_TEST" not in environment and b"PATH=" in environment
-    assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
-    assert (start.paths.directory / "qemu.log").stat().st_mode & 0o777 == 0o600
-
-
-def test_process_has_no_descriptor_that_we_were_given(start: FakeStart, tmp_path: Path) -> None:
-    given = os.open(tmp_path / "lock", os.O_WRONLY | os.O_CREAT)
-    os.set_inheritable(given, True)
-    try:
-        start.run(make_step())
-    finally:
-        os.close(given)
-    directory = Path(f"/proc/{start.section(make_step())['pid']}/fd")
-    opened = [os.readlink(entry) for entry in directory.iterdir()]
-    assert str(tmp_path / "lock") not in opened and any(name.startswith("socket:") for name in opened)
-
-
 def test_extra_arguments_of_the_settings_come_last(start: FakeStart) -> None:
     start.run(make_step())
     section = start.section(make_step())
@@ -133,12 +108,6 @@ def test_program_that_ends_at_once_says_why(start: FakeStart) -> None:
     with pytest.raises(VmmError, match="qemu ended at once: qemu: this is why") as caught:
         start.run(make_step("fails"))
     assert "qemu.log" in (caught.value.hint or "")
-
-
-def test_program_that_cannot_be_started_is_one_clear_error(start: FakeStart, tmp_path: Path) -> None:
-    (tmp_path / "program").write_text("not a program")
-    with pytest.raises(VmmError, match="could not be started"):
-        process._spawn(str(tmp_path / "program"), ["x"], start.paths.directory / "qemu.log")
 
 
 def test_stubborn_process_is_killed(start: FakeStart, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,18 +125,6 @@ def test_live_process_is_found_by_id_and_start_time(start: FakeStart) -> None:
     assert process.find(section, start.vm.id) == section["pid"]
 
 
-def test_recycled_process_id_is_never_taken_for_the_vm_and_never_killed(start: FakeStart) -> None:
-    bystander = subprocess.Popen(["sleep", "60"])
-    try:
-        section = {"argv": ["x"], "pid": bystander.pid, "start_time": 1}
-        assert process.find(section, start.vm.id) is None
-        process.kill(start.undo_context(section))
-        assert bystander.poll() is None
-    finally:
-        bystander.kill()
-        bystander.wait(10)
-
-
 def test_crash_between_starting_and_recording_is_found_by_the_uuid(start: FakeStart) -> None:
     """The section then names a command line, and no process id."""
     start.run(make_step())
@@ -177,16 +134,3 @@ def test_crash_between_starting_and_recording_is_found_by_the_uuid(start: FakeSt
     assert process.find(section, start.vm.id) == pid
     assert process.find({}, start.vm.id) is None, "nothing was ever started for this section"
     assert process.find(section, sample_id("another")) is None
-
-
-def test_process_that_ended_by_itself_is_collected(start: FakeStart) -> None:
-    start.run(make_step())
-    section = start.section(make_step())
-    os.kill(section["pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while is_process_alive(section["pid"], section["start_time"]) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert process.find(section, start.vm.id) is None
-    start.undo(make_step())
-    with pytest.raises(ChildProcessError):
-        os.waitpid(section["pid"], os.WNOHANG)
