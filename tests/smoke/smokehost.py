@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.vm.vmring import Home, Result, Ring, _recipe, program
 
@@ -76,6 +78,11 @@ class Host:
             if done.status == 0:
                 return
         raise AssertionError(f"'{name}' does not run: {done.err}")
+
+    def shown(self, name: str) -> dict[str, Any]:
+        """Return the record of a VM of alice's."""
+        record: dict[str, Any] = json.loads(self.ok(f"banger vm show {name} --json"))["vm"]
+        return record
 
     def traces(self, *, capacity: bool = True) -> list[str]:
         """Return links, rules, devices, processes, sockets and files that banger could have left.
