@@ -27,12 +27,14 @@ class Entry:
     """One VM's account.
 
     :param boot: the boot that ``at`` and ``idle_since`` belong to; seconds of CLOCK_BOOTTIME.
-    :param spent: seconds of its life until ``at``. :param run: which run of the VM ``idle_since`` is about.
+    :param spent: seconds of its life, or since ``ttl`` was set, until ``at``.
+    :param ttl: what it was to last. :param run: which run of the VM ``idle_since`` is about.
     """
 
     boot: str
     at: float
     spent: float
+    ttl: int | None
     idle_since: float
     run: str
     touched: str
@@ -63,19 +65,23 @@ class Ledger:
         self._entries = {vm_id: entry for vm_id, entry in self._entries.items() if vm_id in vm_ids}
         return forgotten
 
-    def advance(self, vm: Vm, now: float, *, used: float | None, busy: bool) -> Entry:
+    def advance(self, vm: Vm, now: float, *, ttl: int | None, used: float | None, busy: bool) -> Entry:
         """Bring a VM's account up to date and return it.
 
-        :param now: CLOCK_BOOTTIME. :param used: when it was last used, by the same clock, as far as the daemon knows.
+        :param now: CLOCK_BOOTTIME.
+        :param ttl: what it is to last; counted anew when it changes.
+        :param used: when it was last used, by the same clock, as far as the daemon knows.
         :param busy: whether it is in use now.
         """
         run, touched = str(vm.started_at), str(vm.touched_at)
         entry = self._entries.get(vm.id)
         if entry is None:
-            entry = self._entries[vm.id] = Entry(self._boot, now, 0.0, now, run, touched)
+            entry = self._entries[vm.id] = Entry(self._boot, now, 0.0, ttl, now, run, touched)
         if entry.boot != self._boot or now < entry.at:
             entry.boot, entry.at, entry.idle_since = self._boot, now, now
         entry.spent, entry.at = entry.spent + now - entry.at, now
+        if ttl != entry.ttl:
+            entry.spent, entry.ttl = 0.0, ttl
         if busy or run != entry.run or touched != entry.touched:
             entry.idle_since = now
         elif used is not None:

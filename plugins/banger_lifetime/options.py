@@ -46,7 +46,7 @@ Time = Annotated[int | None, BeforeValidator(parse_time)]
 
 
 class Options(BaseModel):
-    """``ttl``: seconds from its creation to its deletion; ``auto_stop``: seconds without use until it is stopped."""
+    """``ttl``: seconds from its creation to its deletion, or since it was set; ``auto_stop``: unused to its stop."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

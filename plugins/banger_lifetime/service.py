@@ -59,7 +59,7 @@ class Keeper:
         for vm in vms:
             options = Options.model_validate(vm.spec.capabilities["lifetime"])
             used = self._ctx.last_used(vm)
-            entry = self._ledger.advance(vm, now, used=used, busy=vm.address in busy)
+            entry = self._ledger.advance(vm, now, ttl=options.ttl, used=used, busy=vm.address in busy)
             if vm.id not in self._tasks:  # nothing is written into a directory that is being removed
                 self._say(vm, options, entry, now)
             self._act(vm, options, entry, now)

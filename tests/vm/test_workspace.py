@@ -233,6 +233,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(banger: Home, repo: Path, vm: s
     git(repo, "rm", "-q", "-f", "large")
 
 
+@pytest.mark.long
 def test_stop_does_not_wait_for_an_import(banger: Home, repo: Path, vm: str, tmp_path: Path) -> None:
     """The last of this VM: an import hangs in the guest, another waits for it, and the VM is killed."""
     banger.exec(vm, "rm", "-f", "/usr/local/bin/git")
@@ -277,6 +278,7 @@ def test_options_that_make_no_sense_leave_no_vm(alone: Home, tmp_path: Path) -> 
     assert alone.vms() == []
 
 
+@pytest.mark.long
 def test_rm_deletes_after_any_status_and_detached_only_prepares(alone: Home) -> None:
     where = make_repository(alone.base / "project")
     assert alone("vm", "run", "--rm", str(where), "--", "sh", "-c", "exit 5", timeout=BOOT).status == 5

@@ -118,6 +118,17 @@ def test_a_vm_is_deleted_when_its_time_is_over_whatever_its_state(
     assert look(1100.0) == [("vm.delete", "otter"), ("vm.delete", "lynx")]
 
 
+def test_a_time_that_is_set_counts_from_then(ctx: FakeContext, look: Callable[..., Any]) -> None:
+    ctx.vms = [vm] = [a_vm(ttl=5000)]
+    assert look(0.0) == []
+    shorter = a_vm(ttl=100).spec
+    ctx.vms = [vm.model_copy(update={"spec": shorter})]
+    assert look(1000.0) == []
+    assert ctx.label(vm) == "deleted in 2m"
+    assert look(1099.0) == []
+    assert look(1100.0) == [("vm.delete", "otter")]
+
+
 def test_a_vm_stops_when_nobody_used_it(ctx: FakeContext, look: Callable[..., Any]) -> None:
     ctx.vms = [vm] = [a_vm(auto_stop=600)]
     assert look(0.0) == []
