@@ -117,7 +117,9 @@ def record(results: dict[str, tuple[str, float]]) -> None:
             result, seconds = results[scenario.function]
             row = f"{result} | {seconds:.0f} | {today}"
         lines.append(f"| `{scenario.name}` | {scenario.about} | {row} |")
-    where = f"The last run of each, on {platform.machine()}, all of it emulated; the first of each file has set "
+    where = (
+        f"The last run of each, on {platform.machine()}, all of it emulated; the first of each file has set "
+    )
     PAGE.write_text(_INTRO + where + "up\nwhat the rest use.\n\n" + "\n".join(lines) + "\n")
 
 

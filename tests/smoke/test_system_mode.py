@@ -86,6 +86,7 @@ def test_kill(host: Host, one: str) -> None:
     pid = qemu(host)
     host.ok(f"kill -KILL {pid}", user="root")
     host.ok("banger vm wait one --for stopped")
+    host.have_vm("one")
 
 
 def test_prune(host: Host, one: str) -> None:
