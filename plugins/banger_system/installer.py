@@ -208,6 +208,7 @@ def _restoring(files: dict[Path, str], layout: Layout, commands: Commands) -> It
         )
         if not was_there:
             _remove_runtime(layout)
+            shutil.rmtree(layout.jails, ignore_errors=True)
         raise
     shutil.rmtree(layout.code / ".old", ignore_errors=True)
 

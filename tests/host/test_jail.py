@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -168,7 +169,14 @@ def test_it_says_what_it_would_launch_or_why_not(
 ) -> None:
     programs = tmp_path / "programs"
     shown = {"firecracker": str(programs / "firecracker"), "jailer": str(programs / "jailer")}
+    plain = SimpleNamespace(f_flag=0)  # whatever the test's own directory is mounted with
+    monkeypatch.setattr(jail.os, "statvfs", lambda _: plain)
     assert jail.show(ShowJail()) == shown
+    for flag in (os.ST_NODEV, os.ST_NOEXEC):
+        plain.f_flag = flag
+        with pytest.raises(HostError, match="mounted nodev or noexec"):
+            jail.show(ShowJail())
+    plain.f_flag = 0
     assert list((tmp_path / "jails").iterdir()) == []
     (programs / "jailer").chmod(0o777)
     with pytest.raises(HostError, match="can be changed by others"):

@@ -61,7 +61,8 @@ def start(host: Host, line: str = _START) -> None:
 
 def held(host: Host) -> str:
     """What a VM's jail and its root disk hold of the host."""
-    devices = "dmsetup ls | grep banger || true; losetup --all"
+    # Not by its path: that is as the helper saw it which attached the file.
+    devices = "dmsetup ls | grep banger || true; losetup --list --noheadings --output NAME,BACK-INO"
     groups = "find /sys/fs/cgroup/system.slice/bangerd-root.service -mindepth 1 -type d"
     return host.ok(f"{devices}; {groups}; find {_JAILS} -mindepth 1 -maxdepth 2", user="root")
 

@@ -168,7 +168,9 @@ def test_what_is_installed_runs_and_goes_again(layout: Layout, systemd: PlayedSy
     assert check_services(systemd, layout).status is CheckStatus.PASS
     assert not [path for path in layout.code.iterdir() if path.name not in ("helper", "daemon", "bin")]
     assert f"systemctl enable --quiet {HELPER_UNIT} {DAEMON_UNIT}" in systemd.lines
+    (layout.jails / "firecracker").mkdir(parents=True)  # which systemd makes, and the helper fills
     removed = uninstall(layout, systemd, force=False, purge=False)
+    assert not layout.jails.exists()
     assert str(layout.code) in removed.removed
     assert files(layout) == []
     assert uninstall(layout, systemd, force=False, purge=True).removed == ()
@@ -189,10 +191,11 @@ def test_installing_again_and_starting_again(layout: Layout, systemd: PlayedSyst
 
 @pytest.mark.usefixtures("small")
 def test_a_daemon_that_does_not_come_up_leaves_nothing(layout: Layout, systemd: PlayedSystemd) -> None:
+    layout.jails.mkdir(parents=True)  # as systemd does for the helper
     systemd.broken = True
     with pytest.raises(DaemonError, match=r"bangerd-root.service ended \(x\)"):
         install(OWNER, layout, systemd, quiet)
-    assert files(layout) == []
+    assert files(layout) == [] and not layout.jails.exists()
     assert f"systemctl disable --quiet {HELPER_UNIT} {DAEMON_UNIT}" in systemd.lines
 
 
