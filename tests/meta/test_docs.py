@@ -52,6 +52,23 @@ def test_every_scenario_is_in_the_table_of_smoke() -> None:
     assert not missing, f"{', '.join(missing)}: write it again: make smoke ARGS=--record"
 
 
+def test_record_of_some_scenarios_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smoke = import_module("smoke")
+    page = tmp_path / "smoke.md"
+    page.write_text("| `kill` | what it said then | failed | 7 | 2026-01-31 |\n")
+    monkeypatch.setattr(smoke, "PAGE", page)
+    smoke.record({"test_prune": ("passed", 12.4), "test_set": ("failed", 3.0)})
+    rows = {
+        line.split("`")[1]: line.split(" | ")[2:] for line in page.read_text().splitlines() if "| `" in line
+    }
+    assert rows["kill"] == ["failed", "7", "2026-01-31 |"]
+    assert rows["prune"][:2] == ["passed", "12"] and rows["set"][:2] == ["failed", "3"]
+    assert rows["ports"] == ["not run", "-", "- |"]
+    before = page.read_text()
+    smoke.record({})
+    assert page.read_text() == before
+
+
 @pytest.mark.parametrize("command", make_cli().list_commands(click.Context(make_cli())))
 def test_every_command_can_be_loaded(command: str) -> None:
     def load(group: click.Group, context: click.Context) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.smoke.smokehost import ANSWERS, Host, booted
+from tests.smoke.smokehost import ANSWERS, UPDATED, Host, booted
 from tests.vm.vmring import Ring, missing_programs
 
 _HERE = Path(__file__).parent
@@ -36,10 +36,10 @@ def smoke() -> Iterator[Host]:
     """A host that runs for as long as the scenarios do."""
     if missing := missing_programs():
         pytest.skip(f"no VM can be booted here: {', '.join(missing)} not installed")
-    ring = Ring()
+    ring, kept = Ring(), os.environ.get("BANGER_TEST_HOST")
     try:
         ring.pull()
-        with booted(ring, 1) as host:
+        with booted(ring, 1, Path(kept) if kept else None) as host:
             yield host
     finally:
         ring.close()
@@ -65,6 +65,10 @@ def one(smoke: Host, installed: None) -> str:
 @pytest.fixture(scope="session")
 def installed(smoke: Host) -> Iterator[None]:
     """System mode, for alice, with an image and a kernel; taken away again, and nothing of it stays."""
+    if smoke.kept and smoke("test -e /etc/banger/install.toml").status == 0:
+        smoke.ok(UPDATED)
+        yield
+        return
     before = smoke.traces()
     smoke.ok('sudo "$(command -v banger)" system install --owner "$USER"')
     smoke.ok("banger system status")
@@ -74,6 +78,8 @@ def installed(smoke: Host) -> Iterator[None]:
     smoke.ok(ANSWERS)
     idle = smoke.traces(capacity=False)
     yield
+    if smoke.kept:
+        return
     smoke.ok("banger vm delete --force --all --yes")
     assert smoke.traces(capacity=False) == idle
     smoke.ok('sudo "$(command -v banger)" system uninstall --purge --yes')

@@ -24,11 +24,6 @@ with socket.create_server(("192.0.2.2", 8000)) as server:
 _ASK = "curl --silent --retry 20 --retry-delay 1 --retry-connrefused --max-time 120 http://192.0.2.2:8000/"
 
 
-def shown(host: Host, name: str = "one") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(host.ok(f"banger vm show {name} --json"))
-    return found
-
-
 def bridge(host: Host) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(host.ok("banger bridge show --json"))
     return found
@@ -54,7 +49,7 @@ def internet(smoke: Host, one: str) -> Iterator[None]:
 
 def test_bridge_and_pool(host: Host, one: str) -> None:
     """A VM has an address and a tap of its own on the bridge, and taps wait for the next ones."""
-    address = shown(host)["address"]
+    address = host.shown("one")["address"]
     host.ok(f"ping -c 1 -W 20 {address}", user="root")
     before = bridge(host)
     assert before["exists"] and [tap["vm"] for tap in before["taps"]] == ["one"]
@@ -72,12 +67,12 @@ def test_bridge_and_pool(host: Host, one: str) -> None:
 
 def test_names(host: Host, one: str) -> None:
     """The host finds a VM by name, by the bridge's link alone; VMs find each other; and both forget it."""
-    address = shown(host)["address"]
+    address = host.shown("one")["address"]
     link = host.ok("resolvectl status br-banger")
     assert "~vm" in link and "+DefaultRoute" not in link, link
     assert address in host.ok("resolvectl query --legend=no one.vm")
     host.have_vm("two")
-    other = shown(host, "two")["address"]
+    other = host.shown("two")["address"]
     assert host.ok("banger vm exec one -- getent ahostsv4 two.vm").split()[0] == other
     assert host.ok("banger vm exec two -- getent ahostsv4 one.vm").split()[0] == address
     host.ok("banger vm delete --force two")
@@ -90,7 +85,7 @@ def test_names(host: Host, one: str) -> None:
 def test_nat(host: Host, one: str, internet: None) -> None:
     """What a VM sends to a second namespace comes from the host; nobody there comes in."""
     assert host.ok(f"banger vm exec one -- {_ASK}") == "192.0.2.1"
-    address = shown(host)["address"]
+    address = host.shown("one")["address"]
     host.ok(f"ip -n internet route add {address} via 192.0.2.1", user="root")
     assert host(f"ip netns exec internet ping -c 1 -W 3 {address}", user="root").status == 1
 
@@ -105,7 +100,7 @@ def test_set(host: Host, one: str) -> None:
     assert host.ok("cat /proc/sys/net/ipv4/ip_forward") == "0"
     host.ok("banger vm set one --memory 256M --with nat && banger vm stop one")
     host.have_vm("one")
-    assert bridge(host)["leads_out"] == [shown(host)["address"]]
+    assert bridge(host)["leads_out"] == [host.shown("one")["address"]]
 
 
 def test_ports(host: Host, one: str) -> None:
@@ -114,7 +109,7 @@ def test_ports(host: Host, one: str) -> None:
         "banger vm exec one -- systemd-run --quiet --unit web "
         "systemd-socket-activate --listen 8000 --accept --inetd hostname"
     )
-    address = shown(host)["address"]
+    address = host.shown("one")["address"]
     connect = f"import socket; print(socket.create_connection(('{address}', 8000), 20).recv(100).decode())"
     host.ok(f"timeout 300 sh -c 'until python3 -c \"{connect}\" > /dev/null 2>&1; do sleep 1; done'")
     assert host.ok(f'python3 -c "{connect}"') == "one"
@@ -150,7 +145,7 @@ def test_host_reboot(host: Host, one: str) -> None:
     host.reboot()
     host.ok("modprobe kvm-amd", user="root")
     host.ok(ANSWERS)
-    assert shown(host)["state"] == "stopped"
+    assert host.shown("one")["state"] == "stopped"
     assert not [
         line for line in host.traces() if line.startswith(("link bgr-", "process qemu", "dm ", "loop "))
     ]

@@ -72,7 +72,7 @@ def test_lifecycle(host: Host, one: str) -> None:
     host.ok("banger vm exec one -- sh -c 'echo kept > /root/kept; sync'")
     first = host.ok("banger vm exec one -- cat /proc/sys/kernel/random/boot_id")
     host.ok("banger vm stop one")
-    assert json.loads(host.ok("banger vm show one --json"))["state"] == "stopped"
+    assert host.shown("one")["state"] == "stopped"
     host.have_vm("one")
     assert host.ok("banger vm exec one -- cat /root/kept") == "kept"
     assert host.ok("banger vm exec one -- cat /proc/sys/kernel/random/boot_id") != first
@@ -81,11 +81,12 @@ def test_lifecycle(host: Host, one: str) -> None:
 def test_kill(host: Host, one: str) -> None:
     """A VM that is killed is stopped, not in error, and can be pruned."""
     host.ok("banger vm kill one")
-    assert json.loads(host.ok("banger vm show one --json"))["state"] == "stopped"
+    assert host.shown("one")["state"] == "stopped"
     host.have_vm("one")
     pid = qemu(host)
     host.ok(f"kill -KILL {pid}", user="root")
     host.ok("banger vm wait one --for stopped")
+    host.have_vm("one")
 
 
 def test_prune(host: Host, one: str) -> None:

@@ -57,7 +57,7 @@ class Home:
             "XDG_CACHE_HOME": str(base / "c"),
             "XDG_CONFIG_HOME": str(base / "cfg"),
         }
-        self.config.parent.mkdir(parents=True)
+        self.config.parent.mkdir(parents=True, exist_ok=True)
         self.config.write_text(CONFIG)
         if pulled is not None:
             shutil.copytree(pulled / "s", base / "s", copy_function=_link)
