@@ -48,6 +48,18 @@ def has_arguments(pid: int, *words: str) -> bool:
     return {os.fsencode(word) for word in words} <= set(line.split(b"\0"))
 
 
+def wait_named(pid: int, timeout: float = 5.0) -> None:
+    """Wait until a process just started has its arguments, at most ``timeout`` seconds; exec sets them last."""
+    deadline = time.monotonic() + timeout
+    try:
+        while not (_PROC / str(pid) / "cmdline").read_bytes() and process_start_time(pid) is not None:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.001)
+    except OSError:  # it is gone
+        return
+
+
 def own_processes() -> Iterator[tuple[int, bytes]]:
     """Yield the id and the command line, NUL after each argument, of every process of this user."""
     uid = os.getuid()

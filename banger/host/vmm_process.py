@@ -18,6 +18,7 @@ from banger.host.process import (
     kill_process,
     process_start_time,
     reap_process,
+    wait_named,
 )
 
 #: Seconds a VMM gets to open its sockets.
@@ -40,13 +41,15 @@ def spawn_vmm(program: str, argv: Sequence[str], *, output: Path, log: Path) -> 
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     ignored = [signal.SIGINT, signal.SIGHUP, signal.SIGPIPE]
     try:
-        return os.posix_spawn(
+        pid = os.posix_spawn(
             program, list(argv), environment, file_actions=actions, setsid=True, setsigdef=ignored
         )
     except OSError as error:
         raise VmmError(
             f"{program} could not be started: {error.strerror}", hint="see: banger doctor"
         ) from error
+    wait_named(pid)  # an undo that follows at once has to know it
+    return pid
 
 
 def wait_vmm_open(pid: int, name: str, log: Path, is_open: Callable[[], bool]) -> None:

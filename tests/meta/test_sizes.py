@@ -16,7 +16,7 @@ FILE_LINES, FUNCTION_LINES = 500, 80
 LONGER: dict[str, str] = {}
 #: Lines of code of banger/ (blank lines, comments and docstrings do not count): the core proper, and what stands
 #: around it.
-CORE_BUDGET, AROUND_BUDGET = 11010, 8600
+CORE_BUDGET, AROUND_BUDGET = 11022, 8600
 #: The root helper's: what runs as root is to be read in one go.
 HELPER_BUDGET = 1551
 AROUND = ("cli", "testing", "bench", "sdk", "transfer")

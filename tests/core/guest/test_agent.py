@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import pwd
 import secrets
 import signal
 import socket
@@ -79,7 +80,9 @@ async def test_arguments_are_bytes(channel: GuestChannel) -> None:
 
 async def test_environment_directory_and_user(channel: GuestChannel, tmp_path: Path) -> None:
     done = await run(channel, "sh", "-c", "echo $A:$HOME:$0; pwd", env={"A": "1"}, cwd=str(tmp_path))
-    assert done.stdout == f"1:{os.path.expanduser('~')}:sh\n{tmp_path}\n".encode() or os.getuid() != 0
+    assert (
+        done.stdout == f"1:{pwd.getpwuid(os.getuid()).pw_dir}:sh\n{tmp_path}\n".encode() or os.getuid() != 0
+    )
     if os.getuid() == 0:
         done = await run(channel, "sh", "-c", "id -u; id -un; id -G; echo $USER", user="nobody", cwd="/")
         assert done.stdout == b"65534\nnobody\n65534\nnobody\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(["sleep", "600"])
+    deadline = time.monotonic() + 20
+    while not Path(
+        f"/proc/{process.pid}/cmdline"
+    ).read_bytes():  # a program just started has no arguments yet
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     yield process
     process.kill()
     process.wait(10)

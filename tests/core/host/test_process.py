@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from banger.host.process import inheritable_descriptors
+from banger.host.process import has_arguments, inheritable_descriptors, wait_named
 
 _CODE = """
 import os, sys
@@ -33,6 +33,14 @@ def test_what_the_caller_left_open_is_closed_and_what_is_ours_stays(tmp_path: Pa
         os.close(write)
         assert done.stdout == "/dev/null\n", done.stderr
     os.close(read)
+
+
+def test_a_process_is_waited_for_until_it_has_arguments() -> None:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        wait_named(process.pid)
+        assert has_arguments(process.pid, "600")
+        process.kill()
+    wait_named(process.pid)  # and one that is gone not at all
 
 
 def test_what_a_started_program_would_get(tmp_path: Path) -> None:

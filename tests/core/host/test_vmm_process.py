@@ -71,6 +71,15 @@ def test_it_is_in_a_session_of_its_own_with_nothing_of_ours(play: Play, tmp_path
     assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
 
 
+def test_it_is_known_as_soon_as_it_is_started(tmp_path: Path, identity: tuple[str, str]) -> None:
+    for _ in range(20):
+        line = ["sh", "-c", "read -r _ < /dev/zero", *identity]
+        pid = spawn_vmm("/bin/sh", line, output=tmp_path / "log", log=tmp_path / "log")
+        known = find_vmm({"argv": line}, *identity)
+        end_vmm("player", pid, section_of(pid), (signal.SIGKILL,))
+        assert known == pid
+
+
 def test_its_output_and_its_errors_are_kept_for_their_owner(play: Play, tmp_path: Path) -> None:
     (tmp_path / "console").write_text("before\n")
     play()
