@@ -19,6 +19,13 @@ PAGES = [
 ]
 
 
+#: Pages that take half a minute or more and show what tests of VMs try besides: for the ring that has the time.
+LONG = {
+    f"docs/how-to/{name}.md"
+    for name in ("copy-files", "local-images", "publish-ports", "secrets", "take-changes-out", "use-ssh")
+}
+
+
 def installed(folder: Path) -> Path:
     """Return a folder with the tutorial's plugin in it, as pip would leave it."""
     source = ROOT / "docs/tutorial/banger_plugin_hello"
@@ -36,7 +43,14 @@ def installed(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(path, id=name, marks=[pytest.mark.long] if name in LONG else [])
+        for path in PAGES
+        for name in (str(path.relative_to(ROOT)),)
+    ],
+)
 def test_page(ring: Ring, tmp_path: Path, page: Path) -> None:
     home = ring.home()
     # as a reader has it: what the pages show comes from the built-in defaults
