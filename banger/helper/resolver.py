@@ -12,8 +12,8 @@ from banger.helper.nft import run_nft
 from banger.helper.program import run_program
 from banger.helper.requests import DropNames, RouteNames
 
-#: Seconds that resolvectl gets: a busy machine takes ten for the first question to a resolver that was asleep.
-_SECONDS = 20.0
+#: Seconds that resolvectl gets each of three times: with nft's, less than a caller waits for the helper.
+_SECONDS = 10.0
 
 
 def route(request: RouteNames) -> dict[str, Any]:
