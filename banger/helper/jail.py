@@ -21,7 +21,7 @@ from typing import Any
 from banger.errors import BangerError, ConflictError, HostError
 from banger.helper.disk import device_of, open_own
 from banger.helper.mounts import apart, bind, unlock
-from banger.helper.process import has_argument, reap, send_signal, start_time
+from banger.helper.process import has_arguments, process_start_time, reap_process, send_signal
 from banger.helper.requests import LaunchJail, RemoveJail, ShowJail, SignalJail
 
 #: Where jails are: ``<program's name>/<VM's id>/root``, as jailer has it.
@@ -162,7 +162,7 @@ def _start(request: LaunchJail, owner: int, home: Path, line: list[str]) -> tupl
         pid = os.posix_spawn(
             _HELD[0], [*_HELD, *line], environment, file_actions=actions, setsid=True, setsigdef=ignored
         )
-        started = start_time(pid) or 0
+        started = process_start_time(pid) or 0
         (home / "process").write_text(f"{pid} {started}\n")
         _enter_group(request.vm, pid)
         go.write(b"\n")
@@ -196,9 +196,9 @@ def _make_folders(root: Path, path: str) -> None:
 
 def _wait_started(pid: int, started: int, log: str, owner: int) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while not has_argument(pid, _STARTED):
-        reap(pid)
-        if start_time(pid) != started:
+    while not has_arguments(pid, _STARTED):
+        reap_process(pid)
+        if process_start_time(pid) != started:
             raise HostError(f"jailer ended at once: {_last_line(log, owner)}", hint=f"its words: {log}")
         if time.monotonic() > deadline:
             raise HostError(f"jailer did not get ready within {_START_SECONDS:.0f} s", hint=f"see {log}")
@@ -223,10 +223,10 @@ def _process(home: Path) -> tuple[int, int] | None:
         pid, started = map(int, (home / "process").read_text().split())
     except (OSError, ValueError):
         return None
-    if pid > 0 and start_time(pid) == started:
+    if pid > 0 and process_start_time(pid) == started:
         return pid, started
     if pid > 0:
-        reap(pid)
+        reap_process(pid)
     return None
 
 

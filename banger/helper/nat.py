@@ -108,10 +108,10 @@ def find_blockers(bridge: str) -> list[dict[str, str]]:
         if chain.get("policy") != "drop" and not firewalld:
             continue
         where = f"{chain['family']} {chain['table']}"
-        rules = table.list_objects("rule", f"table {where}")
-        if not _mentions(bridge, chain["name"], rules):
-            text = json.dumps(table.list_objects("chain", f"table {where}"))
-            who = "firewalld" if firewalld else next((_KNOWN[name] for name in _KNOWN if name in text), "")
+        entries = table.list_entries(f"table {where}")
+        if not _mentions(bridge, chain["name"], [entry["rule"] for entry in entries if "rule" in entry]):
+            chains = {entry["chain"]["name"] for entry in entries if "chain" in entry}
+            who = "firewalld" if firewalld else next((_KNOWN[name] for name in _KNOWN if name in chains), "")
             found.append({"table": where, "chain": chain["name"], "hook": chain["hook"], "who": who})
     return found
 

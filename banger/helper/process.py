@@ -1,4 +1,4 @@
-"""A process that the helper launched: known by its id and start time, told signals by a descriptor."""
+"""A process known by its id and start time, told signals by a descriptor; what the helper launched, and any other."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import signal
 from pathlib import Path
 
 
-def start_time(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot (proc(5), stat field 22); None when it has ended."""
+def process_start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot (proc(5), stat field 22); None when it has ended.
+
+    A zombie has: nothing of it is left to release.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -17,12 +20,13 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def has_argument(pid: int, word: str) -> bool:
-    """Tell whether a process has a word as an argument."""
+def has_arguments(pid: int, *words: str) -> bool:
+    """Tell whether a process has each of ``words`` as a whole argument."""
     try:
-        return word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+    return {os.fsencode(word) for word in words} <= set(line.split(b"\0"))
 
 
 def send_signal(pid: int, started: int, number: signal.Signals, patience: float) -> bool:
@@ -35,7 +39,7 @@ def send_signal(pid: int, started: int, number: signal.Signals, patience: float)
     except ProcessLookupError:
         return True
     try:
-        if start_time(pid) == started:  # the descriptor's: looked at after it was opened
+        if process_start_time(pid) == started:  # the descriptor's: looked at after it was opened
             signal.pidfd_send_signal(descriptor, number)
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
@@ -44,11 +48,11 @@ def send_signal(pid: int, started: int, number: signal.Signals, patience: float)
         pass  # it ended meanwhile
     finally:
         os.close(descriptor)
-    reap(pid)
-    return start_time(pid) != started
+    reap_process(pid)
+    return process_start_time(pid) != started
 
 
-def reap(pid: int) -> None:
+def reap_process(pid: int) -> None:
     """Collect the status of a process that ended, if it was our child."""
     try:
         os.waitpid(pid, os.WNOHANG)

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from banger.helper.process import has_arguments as has_arguments
+from banger.helper.process import process_start_time as process_start_time
+from banger.helper.process import reap_process as reap_process
+from banger.helper.process import send_signal
+
 _PROC = Path("/proc")
-
-
-def process_start_time(pid: int) -> int | None:
-    """Return a process's start time in clock ticks since boot (proc(5), stat field 22); None when there is none.
-
-    A zombie counts as gone: nothing of it is left to release.
-    """
-    try:
-        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def is_process_alive(pid: int, start_time: int | None) -> bool:
@@ -37,15 +28,6 @@ def find_process(*words: str) -> int | None:
         if wanted <= set(line.split(b"\0")) and process_start_time(pid) is not None:
             return pid
     return None
-
-
-def has_arguments(pid: int, *words: str) -> bool:
-    """Tell whether a process has each of ``words`` as a whole argument."""
-    try:
-        line = (_PROC / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return False
-    return {os.fsencode(word) for word in words} <= set(line.split(b"\0"))
 
 
 def wait_named(pid: int, timeout: float = 5.0) -> None:
@@ -75,38 +57,17 @@ def own_processes() -> Iterator[tuple[int, bytes]]:
 
 
 def kill_process(
-    pid: int, start_time: int | None, *, signals: tuple[int, ...] = (signal.SIGKILL,), patience: float = 5.0
+    pid: int,
+    start_time: int | None,
+    *,
+    signals: tuple[signal.Signals, ...] = (signal.SIGKILL,),
+    patience: float = 5.0,
 ) -> bool:
     """End a process, each signal in turn with ``patience`` seconds between; true when it is gone.
 
     :param start_time: the process is left alone unless it started then.
     """
-    try:
-        pidfd = os.pidfd_open(pid)
-    except (ProcessLookupError, OSError):
-        return not is_process_alive(pid, start_time)
-    try:
-        for number in signals:
-            if not is_process_alive(pid, start_time):
-                return True
-            try:
-                signal.pidfd_send_signal(pidfd, number)
-            except ProcessLookupError:
-                return True
-            if _wait_gone(pidfd, pid, patience):
-                return True
-        return not is_process_alive(pid, start_time)
-    finally:
-        os.close(pidfd)
-
-
-def _wait_gone(pidfd: int, pid: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    gone = bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-    reap_process(pid)
-    return gone
+    return start_time is None or any(send_signal(pid, start_time, number, patience) for number in signals)
 
 
 def wait_ended(pid: int, timeout: float) -> bool:
@@ -138,11 +99,3 @@ def close_inherited() -> None:
     """
     for descriptor in inheritable_descriptors():
         os.close(descriptor)
-
-
-def reap_process(pid: int) -> None:
-    """Collect the status of a process that ended, if it was our child."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass

@@ -63,7 +63,6 @@ def _make(ctx: StartContext, kind: str, disk: Path) -> None:
         ctx.progress("root disk", "copying the image")
         copy_disk(ctx.paths.rootfs, disk)
         ctx.disks.grow(disk, kind, ctx.vm.spec.overlay_mib)
-    ctx.record("size_mib", ctx.vm.spec.overlay_mib)
     ctx.record("made", True)
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from banger.api import ConflictError, PulledImage, copy_disk
 from banger_local.flatten import flatten_disk, shrink_ext4
+from banger_local.snapshot import flatten_snapshot
 
 if TYPE_CHECKING:
     from banger.api import Image, OperationContext, PullContext, Vm
 
 #: The disks of a VM, as the steps that make them call them.
-ROOTS, WORK = ("root.qcow2", "root.raw"), "work.ext4"
+ROOTS, WORK = ("root.qcow2", "root.raw", "root.changes"), "work.ext4"
 
 
 def commit(op: OperationContext, vm: Vm, name: str) -> Image:
@@ -26,11 +27,7 @@ def commit(op: OperationContext, vm: Vm, name: str) -> Image:
         root, seed = copy_disks(op, vm, pull)
         pull.progress("flattening", "the root disk and the image below it")
         rootfs = pull.staging / "rootfs.ext4"
-        if root.suffix == ".raw":
-            root.rename(rootfs)
-        else:
-            flatten_disk(pull.commands, root, rootfs)
-            root.unlink()
+        _flatten(op, vm, root, rootfs)
         for disk in filter(None, (rootfs, seed)):
             pull.progress("shrinking", disk.name)
             shrink_ext4(pull.commands, disk)
@@ -49,14 +46,22 @@ def commit(op: OperationContext, vm: Vm, name: str) -> Image:
         return op.publish_image(pull, name, f"commit:{vm.name}", pulled)
 
 
+def _flatten(op: OperationContext, vm: Vm, root: Path, rootfs: Path) -> None:
+    """Make of a root disk's copy, which goes, a file of its own: what it shows together with the image."""
+    if root.suffix == ".raw":
+        root.rename(rootfs)
+        return
+    if root.suffix == ".changes":
+        image = op.image_directory(op.store.image(vm.image)) / "rootfs.ext4"
+        flatten_snapshot(image, root, rootfs, vm.spec.overlay_mib << 20)
+    else:
+        flatten_disk(op.services.commands, root, rootfs)
+    root.unlink()
+
+
 def copy_disks(op: OperationContext, vm: Vm, pull: PullContext) -> tuple[Path, Path | None]:
     """Copy a VM's disks into staging as they are at one moment; the root disk's copy, and the work disk's, if any."""
     with op.quiet_disks(vm) as directory:
-        if (directory / "root.changes").is_file():
-            raise ConflictError(
-                f"the root disk of '{vm.name}' is a snapshot of the device-mapper's, which cannot be committed",
-                hint="a VM that is to become an image: --vmm qemu",
-            )
         root = next((name for name in ROOTS if (directory / name).is_file()), None)
         if root is None:
             raise ConflictError(

@@ -14,7 +14,7 @@ import pytest
 
 from banger.errors import ConflictError, HostError
 from banger.helper import jail
-from banger.helper.process import start_time
+from banger.helper.process import process_start_time
 from banger.helper.requests import LaunchJail, RemoveJail, ShowJail, SignalJail
 from tests.rings import IN_USER_NAMESPACE
 
@@ -75,7 +75,7 @@ def mounts() -> str:
 def test_a_jail_has_what_one_vm_needs_and_nothing_of_it_stays(place: Path, tmp_path: Path) -> None:
     before = mounts()
     launched = jail.launch(request(place), OWNER)
-    assert start_time(launched["pid"]) == launched["start_time"]
+    assert process_start_time(launched["pid"]) == launched["start_time"]
     told = said(place)
     assert told["session"] is True and told["input"] == "/dev/null"
     assert {name: told["given"][name] for name in ("--id", "--uid", "--exec-file", "--chroot-base-dir")} == {

@@ -13,7 +13,7 @@ import pytest
 
 from banger.errors import ConflictError, HostError
 from banger.helper import jail
-from banger.helper.process import has_argument, send_signal, start_time
+from banger.helper.process import has_arguments, process_start_time, send_signal
 from banger.helper.requests import RemoveJail, SignalJail
 
 VM, OTHER = "0123456789abcdef" * 2, "f" * 32
@@ -48,7 +48,7 @@ def launched(base: Path, vm: str, pid: int, started: int) -> Path:
 
 
 def started(process: subprocess.Popen[bytes]) -> int:
-    found = start_time(process.pid)
+    found = process_start_time(process.pid)
     assert found is not None
     return found
 
@@ -62,7 +62,7 @@ def test_a_process_that_was_launched_is_ended_and_then_its_jail_goes(
     assert jail.send(SignalJail(OTHER, "SIGKILL")) == {"ended": True}
     assert sleeper.poll() is None
     assert jail.send(SignalJail(VM, "SIGTERM")) == {"ended": True}
-    assert start_time(sleeper.pid) is None
+    assert process_start_time(sleeper.pid) is None
     assert jail.send(SignalJail(VM, "SIGKILL")) == {"ended": True}
     assert jail.remove(RemoveJail(VM)) == {"removed": True}
     assert jail.remove(RemoveJail(VM)) == {"removed": False}
@@ -89,10 +89,10 @@ def test_a_signal_is_for_the_process_that_started_then(sleeper: subprocess.Popen
 
 
 def test_arguments_are_whole_words(sleeper: subprocess.Popen[bytes]) -> None:
-    assert has_argument(sleeper.pid, "600") and not has_argument(sleeper.pid, "60")
+    assert has_arguments(sleeper.pid, "600") and not has_arguments(sleeper.pid, "60")
     sleeper.kill()
     sleeper.wait(10)
-    assert not has_argument(sleeper.pid, "600")
+    assert not has_arguments(sleeper.pid, "600")
 
 
 @pytest.fixture

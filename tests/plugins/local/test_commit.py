@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_root_and_work_disk_become_an_image(app: BangerApp, disks: Path) -> None
     assert place.joinpath("rootfs.ext4").stat().st_size < 32 << 20
     assert list(app.paths.staging.iterdir()) == []
     assert sorted(path.name for path in disks.iterdir()) == ["root.qcow2", "work.ext4"]
+
+
+def test_a_snapshot_of_the_device_mapper_becomes_an_image(app: BangerApp, disks: Path) -> None:
+    (disks / "root.qcow2").unlink()
+    unchanged = struct.pack("<IIII", 0x70416E53, 1, 1, 8).ljust(64 << 10, b"\0")
+    (disks / "root.changes").write_bytes(unchanged)
+    image = app.call("image.commit", {"vm": "web", "name": "ready"})["image"]
+    place = content_dir(app.paths.images, image["digest"])
+    assert HostDisks(HostCommands()).read_file(place / "rootfs.ext4", "/etc/hostname") == b"here\n"
+    assert sorted(path.name for path in disks.iterdir()) == ["root.changes", "work.ext4"]
 
 
 def test_a_damaged_disk_is_no_image(app: BangerApp, disks: Path) -> None:
