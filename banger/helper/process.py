@@ -23,13 +23,12 @@ def process_start_time(pid: int) -> int | None:
 def has_arguments(pid: int, *words: str) -> bool:
     """Tell whether a process has each of ``words`` as a whole argument."""
     try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return set(map(os.fsencode, words)) <= set(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
     except OSError:
         return False
-    return {os.fsencode(word) for word in words} <= set(line.split(b"\0"))
 
 
-def send_signal(pid: int, started: int, number: signal.Signals, patience: float) -> bool:
+def send_signal(pid: int, started: int, number: int, patience: float) -> bool:
     """Send a process a signal, if it still is the one that started then; tell whether it has ended.
 
     :param patience: seconds it gets to end.

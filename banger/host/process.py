@@ -60,7 +60,7 @@ def kill_process(
     pid: int,
     start_time: int | None,
     *,
-    signals: tuple[signal.Signals, ...] = (signal.SIGKILL,),
+    signals: tuple[int, ...] = (signal.SIGKILL,),
     patience: float = 5.0,
 ) -> bool:
     """End a process, each signal in turn with ``patience`` seconds between; true when it is gone.

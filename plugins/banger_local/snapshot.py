@@ -48,7 +48,7 @@ def _read_header(source: int) -> int:
         raise ImageError(
             "the kernel gave the root disk up: it had no room for a change", hint="banger system df; a new VM"
         )
-    return sectors * _SECTOR
+    return int(sectors) * _SECTOR
 
 
 def _changed(source: int, chunk: int, disk_chunks: int) -> Iterator[tuple[int, int]]:

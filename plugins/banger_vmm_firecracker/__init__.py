@@ -27,7 +27,7 @@ def banger_register_vmms() -> list[Vmm]:
                 guest_channel="vsock",
                 jailed=True,
             ),
-            priority=60,
+            priority=40,
             guest_modules=machine.GUEST_MODULES,
             probe=probe,
             build=machine.build,

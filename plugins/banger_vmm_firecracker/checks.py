@@ -13,7 +13,7 @@ from banger.api import (
     Privileged,
     ShowJail,
 )
-from banger_vmm_firecracker.probe import find_program, find_version, is_safe, probe
+from banger_vmm_firecracker.probe import find_program, find_version, is_safe, probe_program
 
 
 def check_firecracker(commands: Commands) -> CheckResult:
@@ -21,7 +21,7 @@ def check_firecracker(commands: Commands) -> CheckResult:
     path = find_program(commands)
     if path is None:
         return CheckResult(CheckStatus.PASS, "not installed; qemu serves")
-    found = probe(commands, "kvm")
+    found = probe_program(commands, "kvm")
     if found.usable:
         return CheckResult(CheckStatus.PASS, f"version {found.version}")
     try:

@@ -6,7 +6,16 @@ import os
 import platform
 import re
 
-from banger.api import Commands, HostError, VmmProbe, probe_kvm
+from banger.api import (
+    BangerError,
+    Commands,
+    HostError,
+    HostPrivileged,
+    Privileged,
+    ShowJail,
+    VmmProbe,
+    probe_kvm,
+)
 
 #: Names the program where it is not on PATH.
 VARIABLE = "BANGER_FIRECRACKER"
@@ -26,8 +35,20 @@ def find_program(commands: Commands) -> str | None:
     return os.environ.get(VARIABLE) or commands.find(PROGRAM)
 
 
-def probe(commands: Commands, accel: str) -> VmmProbe:
-    """Look for the program, its version and KVM; never starts a guest."""
+def probe(commands: Commands, accel: str, privileged: Privileged | None = None) -> VmmProbe:
+    """Look for the program, its version, KVM, and its jail where somebody can make one; never starts a guest."""
+    found, asked = probe_program(commands, accel), privileged or HostPrivileged()
+    if not found.usable or asked.find() is None:
+        return found
+    try:
+        asked.call(ShowJail())
+    except BangerError as error:
+        return VmmProbe(False, found.version, reason=error.message, hint=error.hint)
+    return found
+
+
+def probe_program(commands: Commands, accel: str) -> VmmProbe:
+    """Look for the program, its version and KVM."""
     if accel == "tcg":
         return VmmProbe(False, reason="firecracker needs KVM: it emulates no processor", hint="--vmm qemu")
     path = find_program(commands)

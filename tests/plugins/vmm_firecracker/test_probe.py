@@ -32,7 +32,7 @@ def says(commands: FakeCommands, version: str) -> None:
 @pytest.mark.parametrize("version", ["1.14.4", "1.14.5", "1.15.1", "1.16.0", "1.16.1", "2.0.0", "1.15.1-dev"])
 def test_versions_without_known_holes_are_usable(commands: FakeCommands, version: str) -> None:
     says(commands, version)
-    found = probe.probe(commands, "auto")
+    found = probe.probe(commands, "auto", FakePrivileged(None))
     assert found.usable and found.accelerator == "kvm" and found.version == version.removesuffix("-dev")
     assert checks.check_firecracker(commands).status is CheckStatus.PASS
 
@@ -94,6 +94,14 @@ def test_a_jail_that_cannot_be_made_is_said_with_its_reason(commands: FakeComman
         def _jail_show(self, request: ShowJail) -> dict[str, Any]:
             raise HostError("no devices can be made there", hint="mend it")
 
+    says(commands, "1.15.1")
+    refused = probe.probe(commands, "auto", Refuses())
+    assert (refused.usable, refused.reason, refused.hint) == (
+        False,
+        "no devices can be made there",
+        "mend it",
+    )
+    assert probe.probe(commands, "auto", FakePrivileged("helper")).usable
     found = checks.check_jail(commands, Refuses())
     assert (found.status, found.detail, found.hint) == (
         CheckStatus.WARN,
