@@ -23,10 +23,10 @@ _JAILS = "/var/lib/bangerd-root"
 
 def program(name: str) -> Path | None:
     """Return where firecracker or its jailer is on this machine."""
-    firecracker = os.environ.get("BANGER_FIRECRACKER") or shutil.which("firecracker")
+    firecracker = os.environ.get("BANGER_TEST_FIRECRACKER") or shutil.which("firecracker")
     if name == "firecracker" or firecracker is None:
         return Path(firecracker).resolve() if firecracker else None
-    jailer = os.environ.get("BANGER_JAILER") or str(Path(firecracker).with_name("jailer"))
+    jailer = os.environ.get("BANGER_TEST_JAILER") or str(Path(firecracker).with_name("jailer"))
     return Path(jailer).resolve() if os.path.exists(jailer) else None
 
 

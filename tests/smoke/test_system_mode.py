@@ -135,6 +135,7 @@ def test_others_are_refused(host: Host) -> None:
     assert "PermissionError" in host(f'python3 -c "{connect}"', user="bob").err
     refused = host("banger system restart", user="bob")
     assert refused.status == 1 and "only root" in refused.err
+    host.ok("banger daemon stop", user="bob")
 
 
 def test_a_build_of_an_image_has_what_it_needs(host: Host) -> None:
@@ -146,7 +147,7 @@ def test_a_build_of_an_image_has_what_it_needs(host: Host) -> None:
     host.ok(f"printf '%s\\n' '{script}' > /opt/probe.sh", user="root")
     unshare = "unshare --user --map-auto --map-root-user --pid --fork --mount --mount-proc --ipc --uts sh /opt/probe.sh"
     unit = "/run/systemd/system/probe.service"
-    edit = rf"s,^ *\S*/python3 -I -m banger.daemon.main,    {unshare},; /Directory/d; "
+    edit = rf"s,^ *\S*/python3 -I -m banger.daemon.main,    {unshare},; "
     edit += "s/^Restart=.*/Type=oneshot/; /^Type=exec/d"
     host.ok(
         f"sed '{edit}' /etc/systemd/system/bangerd.service > {unit} && systemctl daemon-reload", user="root"

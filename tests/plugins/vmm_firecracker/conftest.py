@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 #: The real program, where there is one.
-REAL = os.environ.get("BANGER_FIRECRACKER") or shutil.which("firecracker")
+REAL = os.environ.get("BANGER_TEST_FIRECRACKER") or shutil.which("firecracker")
 PLAYER = Path(__file__).with_name("player.py")
 
 
