@@ -22,8 +22,6 @@ RINGS = {
     "soak": "the same thing many times over",
 }
 HOMES = {"STATE": ".local/state", "CACHE": ".cache", "CONFIG": ".config", "DATA": ".local/share"}
-#: What names programs: the tests that ask for them find them by BANGER_TEST_…, and no other is given them.
-PROGRAMS = {"BANGER_FIRECRACKER", "BANGER_JAILER"}
 #: The user's own banger, which no test may touch.
 OWN = tuple(f"{os.environ.get(f'XDG_{k}_HOME') or Path.home() / v}/banger/" for k, v in HOMES.items())
 #: Where everything goes instead: a short path, because Unix sockets live under it.
@@ -41,9 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if unknown := set(config.getoption("--rings").split(",")) - set(RINGS):
         raise pytest.UsageError(f"--rings: unknown {', '.join(sorted(unknown))}; known: {', '.join(RINGS)}")
     for name in [name for name in os.environ if name.startswith("BANGER_") and "_TEST_" not in name]:
-        value = os.environ.pop(name)
-        if name in PROGRAMS:
-            os.environ[name.replace("_", "_TEST_", 1)] = value
+        del os.environ[name]
     os.environ.pop("XDG_RUNTIME_DIR", None)
     os.environ["BANGER_MODE"] = "user"
     os.environ.update({f"XDG_{kind}_HOME": str(BASE / kind[:2].lower()) for kind in HOMES})

@@ -19,6 +19,11 @@ EXCUSES = {
     "needs the host's own root": IN_USER_NAMESPACE,
     "needs KVM": not os.access("/dev/kvm", os.R_OK | os.W_OK),
 }
+# The root conftest takes every setting away: the tests that ask for these programs find them by BANGER_TEST_….
+for _name in ("BANGER_FIRECRACKER", "BANGER_JAILER"):
+    if _name in os.environ:
+        os.environ[_name.replace("_", "_TEST_", 1)] = os.environ[_name]
+
 #: Characters of a failed first attempt's report that are shown: its end, where the error is.
 _SHOWN = 1500
 

@@ -22,6 +22,7 @@ from banger.errors import BangerError, ConflictError, HostError
 from banger.helper.disk import device_of, open_own
 from banger.helper.mounts import apart, bind, unlock
 from banger.helper.process import has_arguments, process_start_time, reap_process, send_signal
+from banger.helper.program import needs_loader
 from banger.helper.requests import LaunchJail, RemoveJail, ShowJail, SignalJail
 
 #: Where jails are: ``<program's name>/<VM's id>/root``, as jailer has it.
@@ -118,7 +119,12 @@ def find_programs() -> tuple[Path, Path]:
     jailer = os.environ.get("BANGER_JAILER") or (str(beside) if beside.exists() else shutil.which("jailer"))
     if jailer is None:
         raise HostError("firecracker has no jailer beside it, nor on PATH", hint=_INSTALL)
-    return _check_program(found), _check_program(jailer)
+    firecracker = _check_program(found)
+    if needs_loader(firecracker):
+        raise HostError(
+            f"{found} is linked dynamically, and there are no libraries in a jail", hint=f"{_INSTALL}, static"
+        )
+    return firecracker, _check_program(jailer)
 
 
 def _check_program(path: str) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from banger.errors import HostError
 
@@ -43,6 +45,17 @@ def run_program(
         raise HostError(
             f"{name} could not be started: {error.strerror}", hint="see: banger doctor"
         ) from error
+
+
+def needs_loader(path: Path) -> bool:
+    """Tell whether a program is linked dynamically: it names a loader (PT_INTERP, elf(5)), and has to find it there."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+        if len(head) < 64 or head[:5] != b"\x7fELF\2":
+            return False
+        start, size, count = struct.unpack("<32xQ14xHH6x", head)
+        file.seek(start)
+        return any(file.read(size)[:4] == b"\3\0\0\0" for _ in range(count))
 
 
 def first_line(text: str) -> str:

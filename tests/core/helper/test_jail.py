@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -150,6 +151,14 @@ def test_a_link_to_a_program_that_others_can_change_is_never_run(programs: Path,
     (programs / "jailer").symlink_to(tmp_path / "mine")
     with pytest.raises(HostError, match="mine can be changed by others than root"):
         jail.find_programs()
+
+
+def test_a_program_without_its_libraries_is_not_put_in_a_jail(programs: Path) -> None:
+    shutil.copy(os.path.realpath("/bin/sleep"), programs / "firecracker")
+    with pytest.raises(HostError, match="is linked dynamically, and there are no libraries in a jail"):
+        jail.find_programs()
+    (programs / "firecracker").write_bytes(b"\x7fELF\2".ljust(64, b"\0"))
+    assert jail.find_programs()[0] == programs / "firecracker"
 
 
 def test_a_directory_is_no_program(programs: Path) -> None:
