@@ -113,7 +113,7 @@ def test_ports(host: Host, one: str) -> None:
     ask = f"timeout 20 cat < /dev/tcp/{address}/8000"
     assert host.ok(f"timeout 300 bash -c 'until {ask} 2> /dev/null; do sleep 1; done'") == "one"
     ports = json.loads(host.ok("banger vm ports one --no-probe --json"))
-    assert 8000 in [port["port"] for port in ports["ports"]], ports
+    assert 8000 in [port["port"] for port in ports], ports
     host.ok("banger vm exec one -- systemctl stop web")
 
 
@@ -135,7 +135,7 @@ def test_workspace(host: Host, one: str) -> None:
     host.ok(f"banger vm exec one -- sh -c 'cd /root/repo && echo two >> notes && {commit}'")
     host.ok("cd ~/project && banger vm workspace pull one .")
     assert host.ok("git -C ~/project show banger/one/main:notes").split() == ["one", "two"]
-    host.ok("rm -r ~/project")
+    host.ok("rm -r ~/project; banger vm exec one -- rm -r /root/repo")
 
 
 def test_host_reboot(host: Host, one: str) -> None:
