@@ -125,17 +125,18 @@ def test_ssh_by_name(host: Host, one: str) -> None:
     host.ok("banger ssh-config --uninstall && ! grep --quiet banger ~/.ssh/config 2> /dev/null")
 
 
-def test_workspace(host: Host, one: str) -> None:
+def test_workspace(host: Host) -> None:
     """A repository goes into a VM, and what was committed there comes out."""
+    host.have_vm("two")
     host.ok(
         "git init -q -b main ~/project && cd ~/project && git config user.name A && git config user.email a@example.org"
-        " && echo one > notes && git add notes && git commit -q -m first && banger vm workspace prepare one ."
+        " && echo one > notes && git add notes && git commit -q -m first && banger vm workspace prepare two ."
     )
     commit = "git -c user.name=G -c user.email=g@example.org commit -q -a -m second"
-    host.ok(f"banger vm exec one -- sh -c 'cd /root/repo && echo two >> notes && {commit}'")
-    host.ok("cd ~/project && banger vm workspace pull one .")
-    assert host.ok("git -C ~/project show banger/one/main:notes").split() == ["one", "two"]
-    host.ok("rm -r ~/project; banger vm exec one -- rm -r /root/repo")
+    host.ok(f"banger vm exec two -- sh -c 'cd /root/repo && echo two >> notes && {commit}'")
+    host.ok("cd ~/project && banger vm workspace pull two .")
+    assert host.ok("git -C ~/project show banger/two/main:notes").split() == ["one", "two"]
+    host.ok("rm -r ~/project; banger vm delete --force two")
 
 
 def test_host_reboot(host: Host, one: str) -> None:
