@@ -52,6 +52,11 @@ class Guests:
                 self._channels[vm_id] = channel
             return channel
 
+    def is_open(self, vm_id: str) -> bool:
+        """Tell whether there is a channel: the VM's agent has spoken before."""
+        channel = self._channels.get(vm_id)
+        return channel is not None and not channel.closed.done()
+
     def _runs(self, vm_id: str) -> bool:
         status = self._statuses.get(vm_id)
         return status is None or status.runs

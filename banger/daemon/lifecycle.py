@@ -29,7 +29,8 @@ from banger.daemon.takedown import (
     take_down,
 )
 from banger.daemon.watch import watch_vmm
-from banger.errors import BangerError, CancelledError, ConflictError, NotFoundError, StoreError
+from banger.errors import CancelledError, ConflictError, GuestError, NotFoundError, StoreError
+from banger.guest.stream import GuestRefusal
 from banger.host.folder import remove_tree
 from banger.host.ssh import SshFiles
 from banger.model.name import make_vm_name, unknown_hint
@@ -42,8 +43,11 @@ log = logging.getLogger(__name__)
 STOP_TIMEOUT = 30.0
 #: Seconds that a VMM gets to act on a signal before it is ended.
 _SIGNAL_SECONDS = 3.0
-#: Seconds a guest gets to answer that it will power off, and to write its disks out when its init did not.
-_ASK_TIMEOUT, _WRITE_TIMEOUT = 5.0, 10.0
+#: Seconds a guest gets to answer that it will power off; the first is for one that may still be booting, the other for
+#: one that has answered before: what hangs is ended within five seconds.
+_FIRST_TIMEOUT, _ASK_TIMEOUT = 10.0, 4.0
+#: Seconds that it gets to write its disks out when its init did not power off.
+_WRITE_TIMEOUT = 10.0
 
 
 def resolve_vm(services: Services, reference: str) -> Vm:
@@ -201,11 +205,18 @@ def _ask_to_end(op: OperationContext, vm: Vm, timeout: float) -> None:
     _wake(services, vm)
     quiesce_steps(services.registries.all_steps(), handles, undo_factory(services, vm))
     op.progress("stop", "asking the guest to power off")
-    if timeout > 0 and _ask_guest(services, vm) and _wait_ended(op, vm, timeout):
-        return
-    op.progress("stop", "writing out what the guest holds, then ending it")
-    written = _ask_guest(services, vm, now=True) and _wait_ended(op, vm, _WRITE_TIMEOUT)
     reason = f"did not power off within {timeout:g} s" if timeout else "was not waited for"
+    written = False
+    try:
+        if timeout > 0 and _ask_guest(services, vm) and _wait_ended(op, vm, timeout):
+            return
+        op.progress("stop", "writing out what the guest holds, then ending it")
+        written = _ask_guest(services, vm, now=True) and _wait_ended(op, vm, _WRITE_TIMEOUT)
+    except GuestError as error:
+        log.warning("the guest of %s could not be asked to power off: %s", vm.name, error)
+        if running_process(services, vm, handles) is None:
+            return
+        reason = "does not answer"
     rest = "its disks were written out" if written else "what it had not written to its disks is lost"
     op.event("notice", text=f"'{vm.name}' {reason} and was ended: {rest}")
 
@@ -308,12 +319,16 @@ def _wake(services: Services, vm: Vm) -> None:
 
 
 def _ask_guest(services: Services, vm: Vm, *, now: bool = False) -> bool:
-    """Ask the guest to power off, through its init or, ``now``, through its kernel; tell whether it agreed."""
+    """Ask the guest to power off, through its init or, ``now``, through its kernel; tell whether it agreed.
+
+    :raises GuestError: it does not answer.
+    """
     guest = LoopGuest(services.loop, services.guests, vm.id, vm_paths(services, vm).channel)
+    timeout = _ASK_TIMEOUT if services.guests.is_open(vm.id) else _FIRST_TIMEOUT
     try:
-        guest.request("poweroff", timeout=_ASK_TIMEOUT, now=now)
-    except BangerError as error:
-        log.warning("the guest of %s could not be asked to power off: %s", vm.name, error)
+        guest.request("poweroff", timeout=timeout, now=now)
+    except GuestRefusal as error:
+        log.warning("the guest of %s does not power off: %s", vm.name, error)
         return False
     return True
 
