@@ -57,7 +57,7 @@ def test_record_of_some_scenarios_leaves_the_others(tmp_path: Path, monkeypatch:
     page = tmp_path / "smoke.md"
     page.write_text("| `kill` | what it said then | failed | 7 | 2026-01-31 |\n")
     monkeypatch.setattr(smoke, "PAGE", page)
-    smoke.record({"test_prune": ("passed", 12.4), "test_set": ("failed", 3.0)})
+    smoke.record({"prune": ("passed", 12.4), "set": ("failed", 3.0)})
     rows = {
         line.split("`")[1]: line.split(" | ")[2:] for line in page.read_text().splitlines() if "| `" in line
     }

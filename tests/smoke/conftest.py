@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.smoke.smokehost import ANSWERS, UPDATED, Host, booted
+from tests.smoke.smokehost import ANSWERS, IN_FIRECRACKER, UPDATED, Host, booted
 from tests.vm.vmring import Ring, missing_programs
 
 _HERE = Path(__file__).parent
@@ -65,6 +65,10 @@ def one(smoke: Host, installed: None) -> str:
 @pytest.fixture(scope="session")
 def installed(smoke: Host) -> Iterator[None]:
     """System mode, for alice, with an image and a kernel; taken away again, and nothing of it stays."""
+    if IN_FIRECRACKER:
+        smoke.put_firecracker()
+    elif smoke.kept:
+        smoke.remove_firecracker()
     if smoke.kept and smoke("test -e /etc/banger/install.toml").status == 0:
         smoke.ok(UPDATED)
         yield

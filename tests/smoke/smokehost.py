@@ -41,6 +41,9 @@ TRIES = 5
 SIZES = ("--memory", "4G", "--vcpu", "1", "--overlay-size", "16G")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 _SAME = ("--only-binary", ":all:", "--python-version", PYTHON)
+_PROGRAMS = ("firecracker", "jailer")
+#: The second time: whatever VM there is, is in Firecracker.
+IN_FIRECRACKER = os.environ.get("BANGER_TEST_VMM") == "firecracker"
 _CAPACITY = re.compile(r"link (br-banger|bgrp-)|nft table (ip|bridge) banger")
 _TRACES = (Path(__file__).with_name("traces.sh")).read_text()
 _PREPARE = (Path(__file__).with_name("prepare.sh")).read_text()
@@ -68,6 +71,16 @@ class Host:
         done = self(script, user=user, timeout=timeout)
         assert done.status == 0, f"{user}: {script}: status {done.status}\n{done.text}\n{done.err}"
         return done.text
+
+    def put_firecracker(self) -> None:
+        """Put Firecracker and its jailer where the services find them: new VMs are run in it from then on."""
+        for name in _PROGRAMS:
+            self.home.ok("vm", "cp", str(find_program(name)), f"{NAME}:/usr/local/bin/{name}")
+            self.ok(f"chown root: /usr/local/bin/{name}; chmod 755 /usr/local/bin/{name}", user="root")
+
+    def remove_firecracker(self) -> None:
+        """Have new VMs run in QEMU."""
+        self.ok(f"cd /usr/local/bin; rm -f {' '.join(_PROGRAMS)}", user="root")
 
     def have_vm(self, name: str) -> None:
         """Have a VM of alice's that runs; emulated twice it may need several tries on a busy machine."""
@@ -119,6 +132,20 @@ class Host:
                 (folder / f"{name}.txt").write_bytes(done.out)
         for log in self.home.state.glob("vms/*/*.log"):
             shutil.copy(log, folder / f"console-{log.name}")
+
+
+def find_program(name: str) -> Path | None:
+    """Return where firecracker or its jailer is on this machine."""
+    firecracker = os.environ.get("BANGER_TEST_FIRECRACKER") or shutil.which("firecracker")
+    if name == "firecracker" or firecracker is None:
+        return Path(firecracker).resolve() if firecracker else None
+    jailer = os.environ.get("BANGER_TEST_JAILER") or str(Path(firecracker).with_name("jailer"))
+    return Path(jailer).resolve() if os.path.exists(jailer) else None
+
+
+def has_firecracker() -> bool:
+    """Tell whether both programs are here."""
+    return all(find_program(name) is not None for name in _PROGRAMS)
 
 
 def prepared(ring: Ring) -> Path:

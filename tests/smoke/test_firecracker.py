@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.smoke.smokehost import ANSWERS, NAME, TRIES, Host
+from tests.smoke.smokehost import ANSWERS, IN_FIRECRACKER, TRIES, Host, has_firecracker
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("installed")]
 #: Nothing says in what: Firecracker is what a VM on the bridge gets where it is there.
@@ -21,26 +18,15 @@ _START = "banger vm start fire --wait agent"
 _JAILS = "/var/lib/bangerd-root"
 
 
-def program(name: str) -> Path | None:
-    """Return where firecracker or its jailer is on this machine."""
-    firecracker = os.environ.get("BANGER_TEST_FIRECRACKER") or shutil.which("firecracker")
-    if name == "firecracker" or firecracker is None:
-        return Path(firecracker).resolve() if firecracker else None
-    jailer = os.environ.get("BANGER_TEST_JAILER") or str(Path(firecracker).with_name("jailer"))
-    return Path(jailer).resolve() if os.path.exists(jailer) else None
-
-
 @pytest.fixture(scope="module")
 def firecracker(smoke: Host, installed: None) -> Iterator[None]:
-    """Both programs, put on the host after banger; a clear word where there are none."""
-    found = {name: program(name) for name in ("firecracker", "jailer")}
-    if None in found.values():
+    """Both programs, on the host; a clear word where there are none."""
+    if not has_firecracker():
         pytest.skip("no firecracker with its jailer on PATH, and none that BANGER_FIRECRACKER names")
-    for name, path in found.items():
-        smoke.home.ok("vm", "cp", str(path), f"{NAME}:/usr/local/bin/{name}")
-        smoke.ok(f"chown root: /usr/local/bin/{name}; chmod 755 /usr/local/bin/{name}", user="root")
+    smoke.put_firecracker()
     yield
-    smoke.ok("rm -f /usr/local/bin/firecracker /usr/local/bin/jailer", user="root")
+    if not IN_FIRECRACKER:
+        smoke.remove_firecracker()
 
 
 @pytest.fixture

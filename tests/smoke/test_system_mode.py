@@ -7,15 +7,16 @@ import re
 
 import pytest
 
-from tests.smoke.smokehost import ANSWERS, Host
+from tests.smoke.smokehost import ANSWERS, IN_FIRECRACKER, Host
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("installed")]
 _SYSTEM = 'sudo "$(command -v banger)" system'
 
 
-def qemu(host: Host) -> str:
+def process(host: Host) -> str:
     """Return the process of the VM."""
-    return host.ok("pgrep --full '[q]emu-system.*banger-one'", user="root")
+    pattern = "'^/firecracker --id'" if IN_FIRECRACKER else "'[q]emu-system.*banger-one'"
+    return host.ok(f"pgrep --full {pattern}", user="root")
 
 
 def test_status_and_doctor(host: Host) -> None:
@@ -83,7 +84,7 @@ def test_kill(host: Host, one: str) -> None:
     host.ok("banger vm kill one")
     assert host.shown("one")["state"] == "stopped"
     host.have_vm("one")
-    pid = qemu(host)
+    pid = process(host)
     host.ok(f"kill -KILL {pid}", user="root")
     host.ok("banger vm wait one --for stopped")
     host.have_vm("one")
@@ -99,30 +100,30 @@ def test_prune(host: Host, one: str) -> None:
 
 def test_daemon_restart_with_a_vm_alive(host: Host, one: str) -> None:
     """Whether it is told to or killed, the daemon comes back and has its VMs."""
-    before = qemu(host)
+    before = process(host)
     host.ok(f"{_SYSTEM} restart")
     assert host.ok("banger vm exec one -- echo alive") == "alive"
     pid = host.ok("systemctl show --value --property MainPID bangerd", user="root")
     host.ok(f"kill -KILL {pid}", user="root")
     host.ok(ANSWERS)
     assert host.ok("banger vm exec one -- echo alive") == "alive"
-    assert qemu(host) == before
+    assert process(host) == before
 
 
 def test_helper_restart_with_a_vm_alive(host: Host, one: str) -> None:
     """The helper's end is nothing to a VM."""
-    before = qemu(host)
+    before = process(host)
     host.ok("systemctl restart bangerd-root", user="root")
     assert host.ok("banger vm exec one -- echo alive") == "alive"
-    assert qemu(host) == before
+    assert process(host) == before
 
 
 def test_update_with_a_vm_alive(host: Host, one: str) -> None:
     """Installing again replaces what runs, and no VM notices."""
-    before = qemu(host)
+    before = process(host)
     host.ok(f"{_SYSTEM} install --owner alice")
     assert host.ok("banger vm exec one -- echo alive") == "alive"
-    assert qemu(host) == before
+    assert process(host) == before
     refused = host(f"{_SYSTEM} uninstall")
     assert refused.status == 1 and "VMs run, 1 of them" in refused.err
 
