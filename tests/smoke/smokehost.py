@@ -220,13 +220,16 @@ def booted(ring: Ring, count: int, kept: Path | None = None) -> Iterator[Host]:
     :param kept: the directory of one that stays when this ends, and may be there from before.
     """
     base = kept or ring.base / f"{os.getpid() % 100000}.s{count}"
-    home = Home(base, program(), pulled=None if base.exists() else prepared(ring))
+    with ring.alone():
+        home = Home(base, program(), pulled=None if base.exists() else prepared(ring))
     host = Host(home, kept=kept is not None)
     try:
         if home.exec(NAME, "true", timeout=BOOT).status != 0:
             boot(home, "smoke-host")
         with tempfile.TemporaryDirectory() as folder:
-            feed(home, _INSTALL, _pack_banger(Path(folder)))
+            with ring.alone():
+                archive = _pack_banger(Path(folder))
+            feed(home, _INSTALL, archive)
         yield host
     finally:
         if not host.kept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -237,10 +238,20 @@ class Ring:
         self.pulled = self.base / f"pulled-{_recipe()}"
         self._count = 0
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other run that shares the directory make anything in it meanwhile."""
+        with open(self.base / "lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def pull(self) -> None:
         """Build image and kernel as a user would, once; a run that was cut off leaves nothing half-made."""
-        if self.pulled.is_dir():
-            return
+        with self.alone():
+            if not self.pulled.is_dir():
+                self._pull()
+
+    def _pull(self) -> None:
         making = Path(tempfile.mkdtemp(prefix="p", dir=self.base))
         home = Home(making / "h", program())
         for what in ("image", "kernel"):
