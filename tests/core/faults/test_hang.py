@@ -1,0 +1,38 @@
+"""A guest that hangs is ended, and nobody waits for it longer than it takes to see that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from banger.host.process import process_start_time
+from tests.core.faults.matrix import Matrix
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def matrix() -> Iterator[Matrix]:
+    home = Path(tempfile.mkdtemp(prefix="bf", dir="/tmp"))
+    with Matrix(home) as matrix:
+        yield matrix
+        matrix.clear()
+        assert matrix.leaks() == []
+    shutil.rmtree(home)
+
+
+def test_a_guest_that_does_not_answer_is_asked_once_and_ended(matrix: Matrix) -> None:
+    vm = matrix.call("vm.create", {})["vm"]
+    pid = matrix.call("vm.show", {"vm": vm["id"]})["pid"]
+    assert matrix.call("vm.health", {"vm": vm["id"]})["healthy"]
+    os.kill(pid, signal.SIGSTOP)
+    assert matrix.call("vm.stop", {"vm": vm["id"]})["vm"]["state"] == "stopped"
+    assert process_start_time(pid) is None
+    said = (matrix.paths.state / "bangerd.log").read_text()
+    assert said.count("could not be asked to power off") == 1
