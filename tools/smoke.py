@@ -35,7 +35,8 @@ time, on a second host, with the VM in Firecracker.
 
 `make smoke ARGS=--list` lists them, `ARGS="--scenario NAME"` runs one, `ARGS="--jobs 2"` has two hosts at a time. None
 is part of `make test`: it has no time for all of it. What hosts are made of stays in `/var/tmp/banger-smoke-UID`, about
-2 GB, or where `BANGER_TEST_STATE` says: with it a host boots in half a minute, without in a few.
+2 GB, or where `BANGER_TEST_STATE` says: with it a host boots in half a minute, without in a few. Remove it when no run
+is under way, and the next makes it anew.
 
 Who writes a scenario keeps a host, with system mode on it: `ARGS="--scenario NAME --keep /tmp/host"`; at the end,
 `ARGS="--drop /tmp/host"`.
@@ -112,7 +113,9 @@ def run(
 
 
 def _run_on_a_host(share: list[Scenario], kept: Path | None, folder: Path) -> dict[str, tuple[str, float]]:
-    environment = {"BANGER_TEST_STATE": os.fspath(_cache()), **os.environ, "BANGER_TEST_VMM": share[0].vmm}
+    environment = {**os.environ, "BANGER_TEST_VMM": share[0].vmm}
+    if "BANGER_TEST_STATE" not in environment:
+        environment["BANGER_TEST_STATE"] = os.fspath(_cache())
     if kept is not None:
         environment["BANGER_TEST_HOST"] = str(kept)
     report = folder / f"{share[0].name}.xml"
@@ -120,6 +123,13 @@ def _run_on_a_host(share: list[Scenario], kept: Path | None, folder: Path) -> di
     subprocess.run([*line, *(scenario.node for scenario in share)], cwd=ROOT, env=environment, check=False)
     found = _results(report)
     return {scenario.name: found[scenario.function] for scenario in share if scenario.function in found}
+
+
+def _has_firecracker() -> bool:
+    found = os.environ.get("BANGER_FIRECRACKER") or shutil.which("firecracker")
+    if not found:
+        return False
+    return os.path.exists(os.environ.get("BANGER_JAILER") or Path(found).with_name("jailer"))
 
 
 def _cache() -> Path:
@@ -191,9 +201,12 @@ def main() -> int:
     if unknown := [name for name in given.scenario or () if name not in known]:
         parser.error(f"no scenario {unknown[0]}; see --list")
     chosen = [known[name] for name in given.scenario] if given.scenario else list(known.values())
-    if not (os.environ.get("BANGER_FIRECRACKER") or shutil.which("firecracker")):
+    if not _has_firecracker():
         chosen = [scenario for scenario in chosen if scenario.vmm != "firecracker"]
-        print("smoke: nothing is run in Firecracker: none is on PATH, and BANGER_FIRECRACKER names none")
+        said = "no firecracker with its jailer is on PATH, and BANGER_FIRECRACKER names none"
+        print(f"smoke: {said}: nothing is run in it")
+        if not chosen:
+            return 1
     with tempfile.TemporaryDirectory() as folder:
         kept = given.keep.resolve() if given.keep else None
         results = run(chosen, max(1, given.jobs), Path(folder), kept)

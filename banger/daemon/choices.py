@@ -229,14 +229,15 @@ def _choose_vmm(
             else f"{what} and network '{network.name}' do not go together: it does not take {network.attachment}",
             hint="choose another pair with --vmm and --net",
         )
-    probe = None
+    probe, notices = None, []
     for vmm in fitting:
         probe = vmm.probe(services.commands, accel)
+        # One that has an accelerator, and yet cannot be used, is one that the user has put here.
+        if probe.reason and (probe.usable or probe.accelerator):
+            said = probe.reason if probe.usable else f"not in {vmm.name}: {probe.reason}"
+            notices.append(f"{said}; {probe.hint}" if probe.hint else said)
         if probe.usable:
-            notices = (
-                (f"{probe.reason}; {probe.hint}" if probe.hint else probe.reason,) if probe.reason else ()
-            )
-            return vmm, tuple(notice for notice in notices if notice)
+            return vmm, tuple(notices)
     raise VmmError(
         (probe.reason if probe else None) or "no VMM is usable here", hint=(probe.hint if probe else None)
     )

@@ -53,7 +53,7 @@ class Guests:
             return channel
 
     def is_open(self, vm_id: str) -> bool:
-        """Tell whether there is a channel: the VM's agent has spoken before."""
+        """Tell whether there is a channel to the VM's agent."""
         channel = self._channels.get(vm_id)
         return channel is not None and not channel.closed.done()
 

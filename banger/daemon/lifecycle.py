@@ -43,9 +43,11 @@ log = logging.getLogger(__name__)
 STOP_TIMEOUT = 30.0
 #: Seconds that a VMM gets to act on a signal before it is ended.
 _SIGNAL_SECONDS = 3.0
-#: Seconds a guest gets to answer that it will power off; the first is for one that may still be booting, the other for
-#: one that has answered before: what hangs is ended within five seconds.
+#: Seconds a guest gets to answer that it will power off; the first is for one that there is no channel to, which may
+#: still be booting, the other for one that answers at once if it does at all.
 _FIRST_TIMEOUT, _ASK_TIMEOUT = 10.0, 4.0
+#: Seconds between two times that it is asked, where the channel to it was lost.
+_ASK_PAUSE = 0.2
 #: Seconds that it gets to write its disks out when its init did not power off.
 _WRITE_TIMEOUT = 10.0
 
@@ -180,9 +182,10 @@ def stop_vm(op: OperationContext, vm_id: str, *, timeout: float = STOP_TIMEOUT) 
         open_handles(services, vm)  # raises before anything is changed where they cannot be read
         if is_down(services, vm):
             return vm
+        told = vm.state is VmState.STOPPING
         vm = save_vm(services, vm, state=VmState.STOPPING)
     try:
-        _ask_to_end(op, vm, timeout)
+        _ask_to_end(op, vm, timeout, told=told)
     except BaseException as error:
         state = _give_up_stop(services, vm_id)
         if isinstance(error, CancelledError):
@@ -197,7 +200,11 @@ def stop_vm(op: OperationContext, vm_id: str, *, timeout: float = STOP_TIMEOUT) 
     return vm
 
 
-def _ask_to_end(op: OperationContext, vm: Vm, timeout: float) -> None:
+def _ask_to_end(op: OperationContext, vm: Vm, timeout: float, *, told: bool) -> None:
+    """Have a guest power off; return when it has, or when no more can be had of it.
+
+    :param told: it was told before, and may be too busy with that to answer.
+    """
     services = op.services
     handles = open_handles(services, vm)
     if running_process(services, vm, handles) is None:
@@ -208,13 +215,13 @@ def _ask_to_end(op: OperationContext, vm: Vm, timeout: float) -> None:
     reason = f"did not power off within {timeout:g} s" if timeout else "was not waited for"
     written = False
     try:
-        if timeout > 0 and _ask_guest(services, vm) and _wait_ended(op, vm, timeout):
+        if timeout > 0 and _ask_guest(op, vm) and _wait_ended(op, vm, timeout):
             return
         op.progress("stop", "writing out what the guest holds, then ending it")
-        written = _ask_guest(services, vm, now=True) and _wait_ended(op, vm, _WRITE_TIMEOUT)
+        written = _ask_guest(op, vm, now=True) and _wait_ended(op, vm, _WRITE_TIMEOUT)
     except GuestError as error:
         log.warning("the guest of %s could not be asked to power off: %s", vm.name, error)
-        if running_process(services, vm, handles) is None:
+        if _wait_ended(op, vm, timeout if told else 0):
             return
         reason = "does not answer"
     rest = "its disks were written out" if written else "what it had not written to its disks is lost"
@@ -318,19 +325,27 @@ def _wake(services: Services, vm: Vm) -> None:
         vmm.resume(vm_paths(services, vm).sockets)
 
 
-def _ask_guest(services: Services, vm: Vm, *, now: bool = False) -> bool:
+def _ask_guest(op: OperationContext, vm: Vm, *, now: bool = False) -> bool:
     """Ask the guest to power off, through its init or, ``now``, through its kernel; tell whether it agreed.
 
     :raises GuestError: it does not answer.
     """
-    guest = LoopGuest(services.loop, services.guests, vm.id, vm_paths(services, vm).channel)
-    timeout = _ASK_TIMEOUT if services.guests.is_open(vm.id) else _FIRST_TIMEOUT
-    try:
-        guest.request("poweroff", timeout=timeout, now=now)
-    except GuestRefusal as error:
-        log.warning("the guest of %s does not power off: %s", vm.name, error)
-        return False
-    return True
+    services = op.services
+    channel = vm_paths(services, vm).channel
+    guest = LoopGuest(services.loop, services.guests, vm.id, channel, op.check_cancelled)
+    patience = _ASK_TIMEOUT if services.guests.is_open(vm.id) else _FIRST_TIMEOUT
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            guest.request("poweroff", timeout=max(_ASK_PAUSE, deadline - time.monotonic()), now=now)
+        except GuestRefusal as error:
+            log.warning("the guest of %s does not power off: %s", vm.name, error)
+            return False
+        except GuestError:
+            if time.monotonic() + _ASK_PAUSE > deadline or _wait_ended(op, vm, _ASK_PAUSE):
+                raise
+        else:
+            return True
 
 
 def _wait_ended(op: OperationContext, vm: Vm, timeout: float) -> bool:

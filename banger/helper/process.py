@@ -35,8 +35,8 @@ def send_signal(pid: int, started: int, number: int, patience: float) -> bool:
     """
     try:
         descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
+    except OSError:
+        return process_start_time(pid) != started
     try:
         if process_start_time(pid) == started:  # the descriptor's: looked at after it was opened
             signal.pidfd_send_signal(descriptor, number)

@@ -49,13 +49,16 @@ def run_program(
 
 def needs_loader(path: Path) -> bool:
     """Tell whether a program is linked dynamically: it names a loader (PT_INTERP, elf(5)), and has to find it there."""
-    with open(path, "rb") as file:
-        head = file.read(64)
-        if len(head) < 64 or head[:5] != b"\x7fELF\2":
-            return False
-        start, size, count = struct.unpack("<32xQ14xHH6x", head)
-        file.seek(start)
-        return any(file.read(size)[:4] == b"\3\0\0\0" for _ in range(count))
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+            if len(head) < 64 or head[:5] != b"\x7fELF\2":
+                return False
+            start, size, count = struct.unpack("<32xQ14xHH6x", head)
+            file.seek(start)
+            return any(file.read(size)[:4] == b"\3\0\0\0" for _ in range(count))
+    except (OSError, OverflowError) as error:
+        raise HostError(f"{path} cannot be read: {error}", hint="see: banger doctor") from error
 
 
 def first_line(text: str) -> str:

@@ -35,6 +35,10 @@ class Privileged(Protocol):
         """
 
 
+#: Operations look before they change something: one at a time, as in the helper.
+_LOCK = threading.Lock()
+
+
 class HostPrivileged:
     """:class:`Privileged` on the real host: by the helper's socket where there is one, else by root's own process.
 
@@ -43,8 +47,6 @@ class HostPrivileged:
 
     def __init__(self, path: Path = HELPER_SOCKET) -> None:
         self._path = path
-        #: Operations look before they change something: one at a time, as in the helper.
-        self._lock = threading.Lock()
 
     def find(self) -> str | None:
         if os.access(self._path, os.R_OK | os.W_OK):
@@ -62,7 +64,7 @@ class HostPrivileged:
             return self._ask(request)
         from banger.helper.operations import carry_out
 
-        with self._lock:
+        with _LOCK:
             return carry_out(request, os.geteuid())
 
     def _ask(self, request: Request) -> dict[str, Any]:

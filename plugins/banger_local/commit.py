@@ -59,10 +59,14 @@ def _flatten(op: OperationContext, vm: Vm, root: Path, rootfs: Path) -> None:
     root.unlink()
 
 
+def _has_content(disk: Path) -> bool:
+    return disk.is_file() and disk.stat().st_size > 0
+
+
 def copy_disks(op: OperationContext, vm: Vm, pull: PullContext) -> tuple[Path, Path | None]:
     """Copy a VM's disks into staging as they are at one moment; the root disk's copy, and the work disk's, if any."""
     with op.quiet_disks(vm) as directory:
-        root = next((name for name in ROOTS if (directory / name).is_file()), None)
+        root = next((name for name in ROOTS if _has_content(directory / name)), None)
         if root is None:
             raise ConflictError(
                 f"'{vm.name}' was never started: it has no disk yet", hint=f"banger vm start {vm.name}"

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from banger.api import ImageError, copy_disk
+from banger.api import HostError, ImageError, copy_disk
 
 _MAGIC, _VERSION, _SECTOR = 0x70416E53, 1, 512
 _HEADER, _PAIR = struct.Struct("<IIII"), struct.Struct("<QQ")
@@ -33,6 +33,11 @@ def flatten_snapshot(image: Path, changes: Path, target: Path, size: int) -> Non
             chunk = _read_header(source.fileno())
             for old, new, count in _runs(_changed(source.fileno(), chunk, size // chunk)):
                 _copy(source.fileno(), disk.fileno(), new * chunk, old * chunk, count * chunk)
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise HostError(
+            f"{target} cannot be written: {error.strerror}", hint="what takes room: banger system df"
+        ) from error
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -81,5 +86,8 @@ def _runs(pairs: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
 
 def _copy(source: int, target: int, start: int, place: int, length: int) -> None:
     for offset in range(0, length, _PIECE):
-        piece = os.pread(source, min(_PIECE, length - offset), start + offset)
-        os.pwrite(target, piece, place + offset)
+        piece = memoryview(os.pread(source, min(_PIECE, length - offset), start + offset))
+        at = place + offset
+        while piece:
+            written = os.pwrite(target, piece, at)
+            piece, at = piece[written:], at + written

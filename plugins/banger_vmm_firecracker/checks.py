@@ -11,9 +11,9 @@ from banger.api import (
     HostError,
     HostPrivileged,
     Privileged,
-    ShowJail,
 )
-from banger_vmm_firecracker.probe import find_program, find_version, is_safe, probe_program
+from banger_vmm_firecracker.probe import find_jailed, find_program, find_version, is_safe, probe_program
+from banger_vmm_firecracker.run_state import DEAF_AFTER_PAUSE
 
 
 def check_firecracker(commands: Commands) -> CheckResult:
@@ -22,6 +22,9 @@ def check_firecracker(commands: Commands) -> CheckResult:
     if path is None:
         return CheckResult(CheckStatus.PASS, "not installed; qemu serves")
     found = probe_program(commands, "kvm")
+    if found.usable and found.version.startswith(DEAF_AFTER_PAUSE):
+        detail = f"version {found.version}: guests cannot be reached after a pause"
+        return CheckResult(CheckStatus.WARN, detail, "firecracker 1.15, or 1.17 and later")
     if found.usable:
         return CheckResult(CheckStatus.PASS, f"version {found.version}")
     try:
@@ -40,16 +43,10 @@ def check_jail(commands: Commands, privileged: Privileged | None = None) -> Chec
     if asked.find() is None:
         return CheckResult(CheckStatus.PASS, "none: no root helper answers you, nor are you root")
     try:
-        found = asked.call(ShowJail())
-        versions = {name: ".".join(map(str, find_version(commands, str(found[name])))) for name in _PROGRAMS}
+        version = find_jailed(commands, asked)
     except BangerError as error:
         return CheckResult(CheckStatus.WARN, error.message, error.hint)
-    if len(set(versions.values())) > 1:
-        said = " and ".join(f"{name} {version}" for name, version in versions.items())
-        return CheckResult(CheckStatus.WARN, f"{said} are of different versions", _ONE_VERSION)
-    return CheckResult(CheckStatus.PASS, f"firecracker runs in one, by jailer {versions['jailer']}")
+    return CheckResult(CheckStatus.PASS, f"firecracker runs in one, by jailer {version}")
 
 
-_PROGRAMS = ("firecracker", "jailer")
-_ONE_VERSION = "install both from one release: https://github.com/firecracker-microvm/firecracker/releases"
 CHECKS = (Check("firecracker", check_firecracker), Check("firecracker-jail", check_jail))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from dataclasses import replace
 
 from banger.api import (
     BangerError,
@@ -25,6 +26,7 @@ _VERSION = re.compile(rb"(?:Firecracker|Jailer) v([0-9]+)\.([0-9]+)\.([0-9]+)")
 #: Series -> the first patch level of it without the holes below. Every newer series has the fixes from its start.
 _SAFE = {(1, 14): 4, (1, 15): 1}
 _ADVISORIES = "CVE-2026-1386, CVE-2026-5747"
+_ONE_VERSION = "install both from one release: https://github.com/firecracker-microvm/firecracker/releases"
 _INSTALL = "https://github.com/firecracker-microvm/firecracker/releases: firecracker 1.15.1 or newer, on PATH"
 
 Version = tuple[int, int, int]
@@ -41,10 +43,30 @@ def probe(commands: Commands, accel: str, privileged: Privileged | None = None) 
     if not found.usable or asked.find() is None:
         return found
     try:
-        asked.call(ShowJail())
+        return replace(found, version=find_jailed(commands, asked))
     except BangerError as error:
-        return VmmProbe(False, found.version, reason=error.message, hint=error.hint)
-    return found
+        return replace(found, usable=False, reason=error.message, hint=error.hint)
+
+
+def find_jailed(commands: Commands, privileged: Privileged) -> str:
+    """Return the version of what would run in a jail: not by what is found here, but where the jail is made.
+
+    :raises BangerError: no jail can be made, or not of these programs.
+    """
+    shown = privileged.call(ShowJail())
+    firecracker, jailer = (find_version(commands, str(shown[name])) for name in ("firecracker", "jailer"))
+    if not is_safe(firecracker):
+        raise HostError(f"firecracker {_text(firecracker)} has known holes: {_ADVISORIES}", hint=_INSTALL)
+    if firecracker != jailer:
+        raise HostError(
+            f"firecracker {_text(firecracker)} and jailer {_text(jailer)} are of different versions",
+            hint=_ONE_VERSION,
+        )
+    return _text(firecracker)
+
+
+def _text(version: Version) -> str:
+    return ".".join(map(str, version))
 
 
 def probe_program(commands: Commands, accel: str) -> VmmProbe:
@@ -60,7 +82,7 @@ def probe_program(commands: Commands, accel: str) -> VmmProbe:
         version = find_version(commands, path)
     except HostError as error:
         return VmmProbe(False, reason=error.message, hint=error.hint)
-    text = ".".join(map(str, version))
+    text = _text(version)
     if not is_safe(version):
         return VmmProbe(
             False, text, reason=f"firecracker {text} has known holes: {_ADVISORIES}", hint=_INSTALL

@@ -15,7 +15,7 @@ _STATES = {
     "Not started": VmmStatus("failed", "not started: its start was cut off", "banger vm kill"),
 }
 #: With these, a guest's vsock is deaf after a pause (Firecracker's pull request 6100, in 1.17).
-_DEAF_AFTER_PAUSE = "1.16."
+DEAF_AFTER_PAUSE = "1.16."
 
 
 def status(sockets: Path) -> VmmStatus:
@@ -30,7 +30,7 @@ def status(sockets: Path) -> VmmStatus:
 def pause(sockets: Path) -> None:
     """Stop the guest's processors; VmmError where they could not be reached any more afterwards."""
     version = str(ask(api_socket(sockets), "GET", "/").get("vmm_version"))
-    if version.startswith(_DEAF_AFTER_PAUSE):
+    if version.startswith(DEAF_AFTER_PAUSE):
         raise VmmError(
             f"firecracker {clean_text(version, 20)} takes no new connections to a guest that was paused",
             hint="install firecracker 1.15.1, or 1.17 and later; and: banger vm restart",

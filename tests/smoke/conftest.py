@@ -39,7 +39,7 @@ def smoke() -> Iterator[Host]:
     ring, kept = Ring(), os.environ.get("BANGER_TEST_HOST")
     try:
         ring.pull()
-        with booted(ring, 1, Path(kept) if kept else None) as host:
+        with booted(ring, Path(kept) if kept else None) as host:
             yield host
     finally:
         ring.close()
@@ -71,6 +71,7 @@ def installed(smoke: Host) -> Iterator[None]:
         smoke.remove_firecracker()
     if smoke.kept and smoke("test -e /etc/banger/install.toml").status == 0:
         smoke.ok(UPDATED)
+        smoke.ok("banger vm delete --force --all --yes")
         yield
         return
     before = smoke.traces()

@@ -194,12 +194,14 @@ def _kept(
     making = Path(tempfile.mkdtemp(prefix="p", dir=ring.base))
     home = Home(making / "h", program(), pulled=start())
     try:
-        make(home)
+        try:
+            make(home)
+        finally:
+            home("vm", "delete", "--force", NAME)
+            home.close_daemon()
+        home.base.rename(kept)
     finally:
-        home("vm", "delete", "--force", NAME)
-        home.close_daemon()
-    home.base.rename(kept)
-    shutil.rmtree(making)
+        shutil.rmtree(making, ignore_errors=True)
     return kept
 
 
@@ -214,14 +216,14 @@ def boot(home: Home, image: str) -> None:
 
 
 @contextlib.contextmanager
-def booted(ring: Ring, count: int, kept: Path | None = None) -> Iterator[Host]:
+def booted(ring: Ring, kept: Path | None = None) -> Iterator[Host]:
     """Have a host that runs, with two users, banger for both of them, and an image and a kernel to start VMs from.
 
     :param kept: the directory of one that stays when this ends, and may be there from before.
     """
-    base = kept or ring.base / f"{os.getpid() % 100000}.s{count}"
     with ring.alone():
-        home = Home(base, program(), pulled=None if base.exists() else prepared(ring))
+        made = None if kept and kept.exists() else prepared(ring)
+        home = Home(kept or Path(tempfile.mkdtemp(prefix="s", dir=ring.base)), program(), pulled=made)
     host = Host(home, kept=kept is not None)
     try:
         if home.exec(NAME, "true", timeout=BOOT).status != 0:

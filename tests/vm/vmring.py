@@ -254,14 +254,18 @@ class Ring:
     def _pull(self) -> None:
         making = Path(tempfile.mkdtemp(prefix="p", dir=self.base))
         home = Home(making / "h", program())
-        for what in ("image", "kernel"):
-            home.ok(what, "pull", IMAGE, timeout=1500)
-        home.ok("vm", "run", "--rm", "--", "true")
-        home.close_daemon()
-        (home.state / "bangerd.log").unlink()
-        shutil.rmtree(home.base / "c" / "banger" / "sources", ignore_errors=True)
-        home.base.rename(self.pulled)
-        shutil.rmtree(making)
+        try:
+            try:
+                for what in ("image", "kernel"):
+                    home.ok(what, "pull", IMAGE, timeout=1500)
+                home.ok("vm", "run", "--rm", "--", "true")
+            finally:
+                home.close_daemon()
+            (home.state / "bangerd.log").unlink()
+            shutil.rmtree(home.base / "c" / "banger" / "sources", ignore_errors=True)
+            home.base.rename(self.pulled)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
 
     def home(self) -> Home:
         """Return a new home that has image and kernel."""
