@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -317,6 +319,17 @@ class Matrix:
     def _image(self, name: str) -> dict[str, Any] | None:
         images = self.call("image.list")["images"]
         return next((image for image in images if image["name"] == f"paper-{name}"), None)
+
+
+@contextlib.contextmanager
+def clean_matrix() -> Iterator[Matrix]:
+    """Give a matrix of its own, in which nothing is left afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="bf", dir="/tmp"))
+    with Matrix(home) as matrix:
+        yield matrix
+        matrix.clear()
+        assert matrix.leaks() == []
+    shutil.rmtree(home)
 
 
 def _read(disk: Path) -> bytes:

@@ -7,28 +7,22 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from banger.errors import BangerError
 from banger.host.process import process_start_time
-from tests.core.faults.matrix import Matrix
+from tests.core.faults.matrix import Matrix, clean_matrix
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
 def matrix() -> Iterator[Matrix]:
-    home = Path(tempfile.mkdtemp(prefix="bf", dir="/tmp"))
-    with Matrix(home) as matrix:
+    with clean_matrix() as matrix:
         yield matrix
-        matrix.clear()
-        assert matrix.leaks() == []
-    shutil.rmtree(home)
 
 
 @pytest.fixture

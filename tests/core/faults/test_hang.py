@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from banger.host.process import process_start_time
-from tests.core.faults.matrix import Matrix
+from tests.core.faults.matrix import Matrix, clean_matrix
 
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
 def matrix() -> Iterator[Matrix]:
-    home = Path(tempfile.mkdtemp(prefix="bf", dir="/tmp"))
-    with Matrix(home) as matrix:
+    with clean_matrix() as matrix:
         yield matrix
-        matrix.clear()
-        assert matrix.leaks() == []
-    shutil.rmtree(home)
 
 
 def test_a_guest_that_does_not_answer_is_asked_once_and_ended(matrix: Matrix) -> None:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from banger.errors import BangerError
 from banger.host.process import process_start_time
-from tests.core.faults.matrix import Matrix
+from tests.core.faults.matrix import Matrix, clean_matrix
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
 def matrix() -> Iterator[Matrix]:
-    home = Path(tempfile.mkdtemp(prefix="bf", dir="/tmp"))
-    with Matrix(home) as matrix:
+    with clean_matrix() as matrix:
         yield matrix
-        matrix.clear()
-        assert matrix.leaks() == []
-    shutil.rmtree(home)
 
 
 def end(pid: int) -> None:

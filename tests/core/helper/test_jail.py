@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from banger.errors import ConflictError, HostError
 from banger.helper import jail
 from banger.helper.process import has_arguments, process_start_time, send_signal
 from banger.helper.requests import RemoveJail, SignalJail
+from banger.host.process import wait_named
 
 VM, OTHER = "0123456789abcdef" * 2, "f" * 32
 
@@ -29,12 +29,7 @@ def base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(["sleep", "600"])
-    deadline = time.monotonic() + 20
-    while not Path(
-        f"/proc/{process.pid}/cmdline"
-    ).read_bytes():  # a program just started has no arguments yet
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_named(process.pid)
     yield process
     process.kill()
     process.wait(10)
