@@ -247,6 +247,14 @@ def test_slower_accelerator_is_noticed_with_what_mends_it(lab: MakeLab) -> None:
     assert texts[1] == "no permission for /dev/kvm; usermod"
 
 
+def test_a_vmm_that_is_there_and_passed_over_is_noticed_with_the_reason(lab: MakeLab) -> None:
+    no_jail = VmmProbe(False, "1", "kvm", reason="no jail can be made", hint="mend it")
+    app = lab(vmms=[make_vmm("first", priority=1, probe=no_jail), make_vmm("second", priority=2)])
+    detail = app.call("vm.create", {"start": False})
+    assert detail["vm"]["spec"]["vmm"] == "second"
+    assert detail["notices"] == ["not in first: no jail can be made; mend it"]
+
+
 def test_bridge_is_chosen_before_user_where_both_are(lab: MakeLab) -> None:
     both = frozenset({"tap", "qemu-user"})
     app = lab(vmms=[make_vmm(attachments=both)], networks=[make_network(), make_network("bridge", "tap")])

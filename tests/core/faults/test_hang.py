@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from banger.errors import CancelledError
 from banger.host.process import process_start_time
 from tests.core.faults.matrix import Matrix, clean_matrix
 
@@ -20,7 +22,7 @@ def matrix() -> Iterator[Matrix]:
         yield matrix
 
 
-def test_a_guest_that_does_not_answer_is_asked_once_and_ended(matrix: Matrix) -> None:
+def test_a_guest_that_does_not_answer_is_ended(matrix: Matrix) -> None:
     vm = matrix.call("vm.create", {})["vm"]
     pid = matrix.call("vm.show", {"vm": vm["id"]})["pid"]
     assert matrix.call("vm.health", {"vm": vm["id"]})["healthy"]
@@ -29,3 +31,23 @@ def test_a_guest_that_does_not_answer_is_asked_once_and_ended(matrix: Matrix) ->
     assert process_start_time(pid) is None
     said = (matrix.paths.state / "bangerd.log").read_text()
     assert said.count("could not be asked to power off") == 1
+
+
+def test_a_stop_is_cancelled_while_the_guest_is_asked(matrix: Matrix) -> None:
+    vm = matrix.call("vm.create", {})["vm"]
+    pid = matrix.call("vm.show", {"vm": vm["id"]})["pid"]
+    os.kill(pid, signal.SIGSTOP)
+
+    ids: list[str] = []
+
+    def cancel(event: dict[str, Any]) -> None:
+        if event["event"] == "operation":
+            ids.append(event["op_id"])
+        elif event.get("stage") == "stop":
+            matrix.call("op.cancel", {"op_id": ids[0]})
+
+    with pytest.raises(CancelledError):
+        matrix._client.call("vm.stop", {"vm": vm["id"]}, start=False, on_event=cancel)
+    os.kill(pid, signal.SIGCONT)
+    detail = matrix.call("vm.show", {"vm": vm["id"]})
+    assert (detail["vm"]["state"], detail["pid"]) == ("running", pid)
